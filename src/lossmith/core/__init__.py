@@ -1,0 +1,1 @@
+"""What every layer stands on: reduction, validation, metadata, the module face, numerics."""

@@ -1,0 +1,80 @@
+"""Mathematics that stays finite where the textbook form does not."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossmith.core.validate import check_choice
+
+Distance = Literal["euclidean", "squared_euclidean", "cosine"]
+
+
+def upcast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Bring floating tensors to one type of at least float32; float64 stays float64.
+
+    >>> [t.dtype for t in upcast(torch.zeros(1, dtype=torch.float16), torch.zeros(1))]
+    [torch.float32, torch.float32]
+    """
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Switch autocast off for a block with matrix products, so that they stay in float32."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """log(1 - exp(x)) for x <= 0, accurate at both ends; -inf at 0 with a finite gradient.
+
+    Two branches (Mächler 2012): log(-expm1(x)) near 0 and log1p(-exp(x)) far below. Each branch
+    sees only arguments of its own, because ``where`` passes 0 * inf = NaN back otherwise.
+    """
+    near = x > -math.log(2.0)
+    below_zero = torch.where(near & (x < 0), x, torch.full_like(x, -1.0))
+    small = torch.log(-torch.expm1(below_zero))
+    large = torch.log1p(-torch.exp(torch.where(near, torch.full_like(x, -1.0), x)))
+    result = torch.where(near, small, large)
+    return torch.where(x < 0, result, torch.full_like(x, -math.inf))
+
+
+def euclidean_from_squared(squared: Tensor) -> Tensor:
+    """sqrt with gradient 0 at exactly 0, where two points coincide and no direction is better."""
+    apart = squared > 0
+    return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+
+
+def unit_vectors(x: Tensor) -> Tensor:
+    """x / |x| along the last dimension; a zero vector stays zero, with a finite gradient."""
+    largest = x.detach().abs().amax(dim=-1, keepdim=True)
+    # Scaling first keeps the squares of very long and very short vectors in range.
+    scaled = x / torch.where(largest > 0, largest, 1.0)
+    norm = euclidean_from_squared((scaled * scaled).sum(dim=-1, keepdim=True))
+    return scaled / torch.where(norm > 0, norm, 1.0)
+
+
+def distance(x: Tensor, y: Tensor, kind: Distance) -> Tensor:
+    """Distance along the last dimension: "euclidean", "squared_euclidean" or "cosine" (1 - cos)."""
+    check_choice("distance", kind, ("euclidean", "squared_euclidean", "cosine"))
+    if kind == "cosine":
+        return 1.0 - (unit_vectors(x) * unit_vectors(y)).sum(dim=-1)
+    squared = (x - y).square().sum(dim=-1)
+    return euclidean_from_squared(squared) if kind == "euclidean" else squared
+
+
+def signed_logits(logits: Tensor, target: Tensor) -> Tensor:
+    """The logit of the true label: +logit where target is 1, -logit where it is 0."""
+    return torch.where(target > 0, logits, -logits)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), exact for large x too (torch's own switches to x at 20)."""
+    return F.softplus(x, threshold=float(60))

@@ -1,0 +1,1 @@
+"""The engines that make objectives cheap: WARP sampling, phrase automata."""

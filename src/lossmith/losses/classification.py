@@ -1,0 +1,480 @@
+"""Objectives for one label per example: classes, or yes and no."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossmith.core.numerics import signed_logits, softplus, upcast
+from lossmith.core.reduce import Divisor, Reduction, reduce
+from lossmith.core.spec import Tune, objective
+from lossmith.core.validate import (
+    check_choice,
+    check_class_index,
+    check_float,
+    check_leading_shape,
+    check_mask,
+    check_range,
+    check_same_shape,
+    check_values,
+)
+
+MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
+
+
+@objective(
+    family="classification",
+    module="CrossEntropy",
+    inputs=("logits+class", "logits+distribution"),
+    unit="targets not ignored",
+    serves="log loss",
+    limit="two classes with logits (0, x): binary_cross_entropy(x)",
+    invariances=("shift",),
+    tune={"label_smoothing": Tune(0.0, 0.3)},
+    aliases=("softmax loss", "negative log-likelihood", "log loss"),
+    paper="Good 1952, Rational decisions",
+)
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+    divisor: Divisor | None = None,
+) -> Tensor:
+    """Raise the probability of the right class.
+
+    Formula: ``- sum_c q_c w_c log softmax(logits)_c``, where q is the target (a one-hot for a
+    class index), smoothed to ``(1 - label_smoothing) q + label_smoothing / C``.
+
+    Use when every example has one class and probabilities matter. Not when only the decision
+    counts (``margin_cross_entropy``, ``hinge``) or when labels are missing per class
+    (``masked_binary_cross_entropy``).
+
+    Shapes: logits ``[..., C]``; target ``[...]`` class indices or ``[..., C]`` probabilities;
+    mask and weight ``[...]``; class_weight ``[C]``.
+
+    Mean divides by: the targets not ignored; with ``class_weight`` and class indices, by the sum
+    of their class weights, as torch does.
+
+    Errors: a shape that does not fit, an index outside [0, C), a row of probabilities that does
+    not sum to 1.
+
+    >>> logits = torch.tensor([[0.0, 0.0], [0.0, 100.0]])
+    >>> cross_entropy(logits, torch.tensor([0, 1]))  # (log 2 + 0) / 2
+    tensor(0.3466)
+
+    Source: Good 1952; label smoothing, Szegedy et al. 2016.
+    """
+    check_float(logits=logits)
+    check_range("label_smoothing", label_smoothing, 0.0, 1.0)
+    check_leading_shape(logits, "logits", mask=mask, weight=weight)
+    check_mask("mask", mask)
+    classes = logits.shape[-1]
+    soft = target.is_floating_point()
+    if soft:
+        check_same_shape(logits=logits, target=target)
+        _check_distribution("target", target, mask)
+        valid = _all_true(logits) if mask is None else mask
+    else:
+        check_leading_shape(logits, "logits", target=target)
+        valid = _real_targets(target, classes, ignore_index, mask)
+    log_p = _log_softmax(logits, valid)
+    scale = (
+        torch.ones_like(log_p[..., :1]) if class_weight is None else _per_class(class_weight, log_p)
+    )
+    index = None if soft else torch.where(valid, target, 0).unsqueeze(-1)
+    if index is None:
+        q = torch.where(valid.unsqueeze(-1), target.to(log_p.dtype), 0.0)
+        q = q * (1.0 - label_smoothing) + label_smoothing / classes
+        cost = -torch.where(q > 0, scale * q * log_p, 0.0).sum(dim=-1)
+        return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
+    own_weight = scale.expand_as(log_p).gather(-1, index).squeeze(-1)
+    cost = -own_weight * log_p.gather(-1, index).squeeze(-1)
+    if label_smoothing > 0:
+        even = -(scale * log_p).mean(dim=-1)
+        cost = (1.0 - label_smoothing) * cost + label_smoothing * even
+    return reduce(
+        cost,
+        valid=valid,
+        weight=weight,
+        count=None if class_weight is None else own_weight,
+        reduction=reduction,
+        divisor=divisor,
+    )
+
+
+@objective(
+    family="classification",
+    module="KLDivergence",
+    inputs="logits+distribution",
+    unit="rows",
+    serves="agreement with a teacher's probabilities",
+    limit="one-hot targets: cross_entropy",
+    invariances=("shift",),
+    aliases=("kl", "distillation loss", "relative entropy"),
+    paper="Kullback, Leibler 1951; distillation, Hinton, Vinyals, Dean 2015",
+)
+def kl_divergence(
+    logits: Tensor,
+    target_probs: Tensor,
+    *,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+    divisor: Divisor | None = None,
+) -> Tensor:
+    """Bring a row of probabilities to a target distribution.
+
+    Formula: ``sum_c t_c (log t_c - log softmax(logits)_c)`` with ``0 log 0 = 0``.
+
+    Use to follow a teacher or a crowd of annotators; it is 0 when they agree, which cross-entropy
+    with the same targets is not. Not for single labels, where it equals ``cross_entropy``.
+
+    Shapes: logits and target_probs ``[..., C]``; mask and weight ``[...]``.
+
+    Mean divides by: rows (torch's ``kl_div`` divides by elements unless told "batchmean").
+
+    Errors: shapes that differ, a row of probabilities that does not sum to 1.
+
+    >>> kl_divergence(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))  # log 2
+    tensor(0.6931)
+
+    Source: Kullback, Leibler 1951.
+    """
+    check_float(logits=logits, target_probs=target_probs)
+    check_same_shape(logits=logits, target_probs=target_probs)
+    check_leading_shape(logits, "logits", mask=mask, weight=weight)
+    check_mask("mask", mask)
+    _check_distribution("target_probs", target_probs, mask)
+    valid = _all_true(logits) if mask is None else mask
+    log_p = _log_softmax(logits, valid)
+    t = torch.where(valid.unsqueeze(-1), target_probs.to(log_p.dtype), 0.0)
+    cost = (torch.special.xlogy(t, t) - torch.where(t > 0, t * log_p, 0.0)).sum(dim=-1)
+    return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
+
+
+@objective(
+    family="classification",
+    module="BinaryCrossEntropy",
+    inputs="logits+binary",
+    unit="elements",
+    serves="log loss",
+    limit="cross_entropy over the two logits (0, x)",
+    tune={"pos_weight": Tune(0.25, 16.0, log=True)},
+    aliases=("BCE", "logistic loss", "sigmoid cross-entropy"),
+    paper="Cox 1958, The regression analysis of binary sequences",
+)
+def binary_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    pos_weight: float | Tensor | None = None,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+    divisor: Divisor | None = None,
+) -> Tensor:
+    """Raise the probability of yes where the answer is yes, and lower it elsewhere.
+
+    Formula: ``- w y log sigmoid(x) - (1 - y) log sigmoid(-x)``, w = ``pos_weight``.
+
+    Use for yes/no answers, one or many per example, that are all known. Not where labels are
+    missing (``masked_binary_cross_entropy``) or where only the decision counts
+    (``margin_binary_cross_entropy``).
+
+    Shapes: logits, target, mask and weight all the same ``[...]``; pos_weight a number or ``[C]``
+    for a last dimension of C.
+
+    Mean divides by: elements.
+
+    Errors: shapes that differ, (N,) against (N, 1) included; a target outside [0, 1].
+
+    >>> binary_cross_entropy(torch.zeros(2), torch.tensor([1.0, 0.0]))  # log 2
+    tensor(0.6931)
+
+    Source: Cox 1958.
+    """
+    logits, target = _binary_inputs(logits, target, mask, weight)
+    if pos_weight is not None and not isinstance(pos_weight, Tensor):
+        check_range("pos_weight", pos_weight, 0.0, low_open=True)
+    positive = (
+        1.0
+        if pos_weight is None
+        else torch.as_tensor(pos_weight, dtype=logits.dtype, device=logits.device)
+    )
+    cost = positive * target * softplus(-logits) + (1.0 - target) * softplus(logits)
+    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
+
+
+@objective(
+    family="classification",
+    module="MarginBinaryCrossEntropy",
+    inputs="logits+binary",
+    unit="elements",
+    serves="accuracy",
+    limit="margin=1: binary_cross_entropy",
+    tune={"margin": Tune(0.5, 0.95)},
+    aliases=("theta cross-entropy", "truncated binary cross-entropy"),
+    paper=MARGIN_PAPER,
+    exempt={
+        "dead knob": "continuous changes the value by a constant where the gradient is alive; "
+        "that is its purpose"
+    },
+)
+def margin_binary_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    margin: float = 0.6,
+    continuous: bool = False,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+    divisor: Divisor | None = None,
+) -> Tensor:
+    """Stop pushing an answer once it is safely right.
+
+    Formula: ``lambda BCE(p, y)`` with ``lambda = 1 - theta(y - m) theta(p - m)
+    - theta(1 - m - y) theta(1 - m - p)``, theta(0) = 1/2, p = sigmoid(logits), m = ``margin``:
+    a yes above m and a no below 1 - m cost nothing. ``continuous=True`` is the twin without the
+    jump of -log m at the margin, ``relu(log m - log p_y)``, with the same gradient.
+
+    Use when accuracy at a threshold is what counts and training goes on past it. Not when
+    probabilities must be calibrated. Watch the loss curve only with ``continuous=True``.
+
+    Shapes: logits, target, mask and weight all the same ``[...]``.
+
+    Mean divides by: elements, the safe ones included.
+
+    Errors: shapes that differ; a target outside [0, 1] (other than 0 and 1 with
+    ``continuous=True``); a margin outside [0.5, 1].
+
+    >>> logits = torch.tensor([3.0, 0.0])  # p = 0.95 is past the margin, p = 0.5 is not
+    >>> margin_binary_cross_entropy(logits, torch.ones(2), reduction="none")
+    tensor([0.0000, 0.6931])
+
+    Source: Su 2017.
+    """
+    check_range("margin", margin, 0.5, 1.0)
+    logits, target = _binary_inputs(logits, target, mask, weight)
+    edge = math.inf if margin == 1.0 else math.log(margin) - math.log1p(-margin)
+    if continuous:
+        hard = (target == 0) | (target == 1)
+        check_values("target", target, hard, "0 or 1 (continuous=True knows no other)")
+        true_logit = signed_logits(logits, target)
+        cost = F.relu(softplus(-true_logit) + math.log(margin))
+    else:
+        x = logits.detach()
+        safe_yes = _theta(target - margin) * _theta(x - edge)
+        safe_no = _theta(1.0 - margin - target) * _theta(-edge - x)
+        plain = target * softplus(-logits) + (1.0 - target) * softplus(logits)
+        cost = (1.0 - safe_yes - safe_no) * plain
+    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
+
+
+@objective(
+    family="classification",
+    module="MarginCrossEntropy",
+    inputs="logits+class",
+    unit="targets not ignored",
+    serves="accuracy",
+    limit="margin=1: cross_entropy; two classes: margin_binary_cross_entropy",
+    invariances=("shift",),
+    tune={"margin": Tune(0.5, 0.95)},
+    aliases=("truncated cross-entropy",),
+    paper=MARGIN_PAPER,
+    exempt={
+        "dead knob": "continuous changes the value by a constant where the gradient is alive; "
+        "that is its purpose"
+    },
+)
+def margin_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    margin: float = 0.6,
+    continuous: bool = False,
+    ignore_index: int = -100,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+    divisor: Divisor | None = None,
+) -> Tensor:
+    """Raise the probability of the right class until it passes the margin.
+
+    Formula: ``-log p_y (1 - theta(p_y - m))`` with p = softmax(logits), theta(0) = 1/2, m =
+    ``margin``. ``continuous=True``: ``relu(log m - log p_y)``, the same gradient without the jump.
+
+    Use when the argmax is what counts: with m >= 0.5 a free example is a right one. Not when
+    probabilities must be calibrated.
+
+    Shapes: logits ``[..., C]``; target, mask and weight ``[...]``.
+
+    Mean divides by: the targets not ignored, the safe ones included.
+
+    Errors: a shape that does not fit, an index outside [0, C), a margin outside (0, 1].
+
+    >>> logits = torch.tensor([[0.0, 3.0], [0.0, 0.0]])
+    >>> margin_cross_entropy(logits, torch.tensor([1, 1]), reduction="none")
+    tensor([0.0000, 0.6931])
+
+    Source: Su 2017 (which names the multi-class form and leaves it out).
+    """
+    check_float(logits=logits)
+    check_range("margin", margin, 0.0, 1.0, low_open=True)
+    check_leading_shape(logits, "logits", target=target, mask=mask, weight=weight)
+    check_mask("mask", mask)
+    valid = _real_targets(target, logits.shape[-1], ignore_index, mask)
+    log_p = _log_softmax(logits, valid)
+    own = log_p.gather(-1, torch.where(valid, target, 0).unsqueeze(-1)).squeeze(-1)
+    log_margin = math.log(margin)
+    if continuous:
+        cost = F.relu(log_margin - own)
+    else:
+        cost = -own * (1.0 - _theta(own.detach() - log_margin))
+    return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
+
+
+@objective(
+    family="classification",
+    module="Hinge",
+    inputs=("logits+binary", "logits+class"),
+    unit="examples",
+    serves="accuracy",
+    limit="two classes with scores (-f/2, f/2): the binary form of f",
+    tune={"power": Tune(choices=(1, 2))},
+    aliases=("SVM loss", "max-margin loss", "Crammer-Singer loss"),
+    paper="Cortes, Vapnik 1995; Crammer, Singer 2001",
+)
+def hinge(
+    scores: Tensor,
+    target: Tensor,
+    *,
+    power: Literal[1, 2] = 1,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+    divisor: Divisor | None = None,
+) -> Tensor:
+    """Push the right side of the decision to a distance of one, and no further.
+
+    Formula: ``max(0, 1 - y f) ** power`` with y = -1 or 1; for scores over C classes,
+    ``max(0, 1 - f_y + max of the other f) ** power`` (Crammer-Singer).
+
+    Use when only the decision counts and scores need not be probabilities; ``power=2`` punishes
+    large violations more. Not for calibrated probabilities.
+
+    Shapes: binary, scores and target ``[...]``, labels {0, 1} or {-1, 1}; multi-class, scores
+    ``[..., C]`` and target ``[...]`` class indices. Mask and weight have the shape of target.
+
+    Mean divides by: examples (for scores ``[N, C]`` with targets ``[N, C]``, every cell is one).
+
+    Errors: a shape that does not fit, labels that are neither {0, 1} nor {-1, 1}.
+
+    >>> hinge(torch.tensor([0.25, 3.0]), torch.tensor([1, 1]))  # (0.75 + 0) / 2
+    tensor(0.3750)
+
+    Source: Cortes, Vapnik 1995; Crammer, Singer 2001.
+    """
+    check_float(scores=scores)
+    check_choice("power", power, (1, 2))
+    check_same_shape(target=target, mask=mask, weight=weight)
+    check_mask("mask", mask)
+    (scores,) = upcast(scores)
+    if scores.dim() == target.dim() + 1:
+        gap = _gap_to_best_other(scores, target, mask)
+    else:
+        check_same_shape(scores=scores, target=target)
+        _check_signs(target, mask)
+        gap = signed_logits(scores if mask is None else torch.where(mask, scores, 0.0), target)
+    cost = F.relu(1.0 - gap)
+    cost = cost if power == 1 else cost.square()
+    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
+
+
+def _theta(x: Tensor) -> Tensor:
+    """The unit step with theta(0) = 1/2."""
+    return torch.heaviside(x, torch.full_like(x, 0.5))
+
+
+def _all_true(logits: Tensor) -> Tensor:
+    return torch.ones_like(logits[..., 0], dtype=torch.bool)
+
+
+def _log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
+    """Log-probabilities, with rows that do not count kept out of value and gradient."""
+    (logits,) = upcast(logits)
+    return torch.where(valid.unsqueeze(-1), logits, 0.0).log_softmax(dim=-1)
+
+
+def _real_targets(target: Tensor, classes: int, ignore_index: int, mask: Tensor | None) -> Tensor:
+    """Which targets count, after checking that those are classes."""
+    counted = target if mask is None else torch.where(mask, target, ignore_index)
+    check_class_index("target", counted, classes, ignore_index)
+    return counted != ignore_index
+
+
+def _per_class(class_weight: Tensor, log_p: Tensor) -> Tensor:
+    scale = torch.as_tensor(class_weight, dtype=log_p.dtype, device=log_p.device)
+    if scale.shape != log_p.shape[-1:]:
+        raise ValueError(
+            f"class_weight {tuple(scale.shape)} must hold one weight for each of the "
+            f"{log_p.shape[-1]} classes of logits {tuple(log_p.shape)}."
+        )
+    return scale
+
+
+def _check_distribution(name: str, target: Tensor, mask: Tensor | None) -> None:
+    real = _all_true(target) if mask is None else mask
+    nonnegative = (target >= 0) | ~real.unsqueeze(-1)
+    check_values(name, target, nonnegative, "a probability, at least 0")
+    total = target.sum(dim=-1)
+    good = ((total - 1.0).abs() <= 0.01) | ~real
+    check_values(f"{name}.sum(-1)", total, good, "1, as probabilities sum to")
+
+
+def _binary_inputs(
+    logits: Tensor, target: Tensor, mask: Tensor | None, weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Checked and upcast logits and targets, with masked entries kept out of the maths."""
+    check_float(logits=logits)
+    check_same_shape(logits=logits, target=target, mask=mask, weight=weight)
+    check_mask("mask", mask)
+    (logits,) = upcast(logits)
+    target = target.to(logits.dtype)
+    if mask is not None:
+        logits = torch.where(mask, logits, 0.0)
+        target = torch.where(mask, target, 0.0)
+    check_values("target", target, (target >= 0) & (target <= 1), "a label in [0, 1]")
+    return logits, target
+
+
+def _check_signs(target: Tensor, mask: Tensor | None) -> None:
+    real = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
+    good = (target == 1) | (target == 0) | (target == -1) | ~real
+    check_values("target", target, good, "a label in {0, 1} or {-1, 1}")
+    zero_found = ((target == 0) & real).any()
+    good = (target != -1) | ~zero_found | ~real
+    check_values("target", target, good, "0 or 1, as the batch also holds 0; not both codes")
+
+
+def _gap_to_best_other(scores: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Score of the right class minus the best of the others."""
+    check_leading_shape(scores, "scores", target=target)
+    if mask is not None:
+        scores = torch.where(mask.unsqueeze(-1), scores, 0.0)
+        target = torch.where(mask, target, 0)
+    check_class_index("target", target, scores.shape[-1])
+    index = target.unsqueeze(-1)
+    own = scores.gather(-1, index).squeeze(-1)
+    others = scores.scatter(-1, index, -math.inf)
+    return own - others.amax(dim=-1)
