@@ -1,6 +1,6 @@
 """Write what is derived from the registry: the stubs and the README's table.
 
-``python tools/generate.py`` writes, ``python tools/generate.py --check`` exits 1 if a file is stale.
+``python tools/generate.py`` writes; with ``--check`` it exits 1 if a file is stale.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from lossmith.core.spec import FAMILIES, Spec, objectives
+from lossmith.core.spec import Spec, objectives
+from lossmith.core.words import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "lossmith"
@@ -19,6 +20,8 @@ OTHERS = {
     "lossmith.core.module": ["Objective"],
     "lossmith.core.spec": ["find", "objectives"],
     "lossmith.core.validate": ["value_checks"],
+    "lossmith.kernels.known_items": ["KnownItems"],
+    "lossmith.kernels.violators": ["Violators", "dot_scores", "sample_violators"],
     "lossmith.modules": ["from_text"],
 }
 HEADER = "# Written by tools/generate.py from the registry; do not edit.\n"
@@ -65,10 +68,19 @@ def _type_imports(spec: Spec) -> list[str]:
     lines = []
     for name in sorted(names):
         home = getattr(getattr(module, name, None), "__module__", None)
-        if home is None or not home.startswith("lossmith"):
-            home = "torch" if name == "Generator" else module.__name__ if module else ""
+        if home is None or not home.startswith("lossmith"):  # an alias, which knows no home
+            home = _home_of_alias(name)
         lines.append(f"from {home} import {name}")
     return lines
+
+
+def _home_of_alias(name: str) -> str:
+    """The first module of the lower layers that defines the alias (``Weighting``), or a family."""
+    for folder in ("core", "kernels", "losses"):
+        for path in sorted((PACKAGE / folder).glob("*.py")):
+            if re.search(rf"^{name}(: \w+)? = ", path.read_text("utf-8"), re.MULTILINE):
+                return f"lossmith.{folder}.{path.stem}"
+    raise LookupError(f"no module of lossmith defines {name}")
 
 
 def _class_stub(spec: Spec) -> str:
@@ -82,7 +94,7 @@ def _class_stub(spec: Spec) -> str:
     return (
         f"class {spec.module_name}(Objective):\n"
         f"    def __init__(\n        self,\n        *,\n{init}    ) -> None: ...\n"
-        f"    def forward(  # type: ignore[override]  # the base takes anything\n"
+        f"    def forward(\n"
         f"        self,\n{forward}    ) -> Tensor: ...\n"
         f"    __call__ = forward\n"
     )
@@ -116,22 +128,28 @@ def readme() -> str:
     return f"{before}{start}\n{objective_table()}\n{end}{rest.split(end)[1]}"
 
 
-def main() -> int:
-    """Write the files, or with ``--check`` say which are stale."""
-    made = {
+def made() -> dict[Path, str]:
+    """Each generated file with the text it should have."""
+    return {
         PACKAGE / "__init__.pyi": package_stub(),
         PACKAGE / "modules.pyi": modules_stub(),
         ROOT / "README.md": readme(),
     }
-    stale = [
-        path for path, text in made.items() if not path.exists() or path.read_text("utf-8") != text
-    ]
+
+
+def main() -> int:
+    """Write the files, or with ``--check`` say which are stale."""
+    stale = {
+        path: text
+        for path, text in made().items()
+        if not path.exists() or path.read_text("utf-8") != text
+    }
     if "--check" in sys.argv:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is stale: run python tools/generate.py")
         return 1 if stale else 0
-    for path in stale:
-        path.write_text(made[path], "utf-8")
+    for path, text in stale.items():
+        path.write_text(text, "utf-8")
         print(f"wrote {path.relative_to(ROOT)}")
     return 0
 

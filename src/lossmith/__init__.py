@@ -21,8 +21,13 @@ __version__ = "0.1.0"
 def _homes() -> dict[str, str]:
     """Each public name and the module that defines it, read from the stub."""
     stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8"))
-    imports = (node for node in stub.body if isinstance(node, ast.ImportFrom))
-    return {name.name: node.module for node in imports for name in node.names if node.module}
+    return {
+        name.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lossmith.")
+        for name in node.names
+        if node.module
+    }
 
 
 _HOMES = _homes()
@@ -30,6 +35,8 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # asked by tools that probe modules, not by people
+        raise AttributeError(f"module 'lossmith' has no attribute {name!r}")
     if name not in _HOMES:
         from lossmith.core.words import did_you_mean
 

@@ -4,7 +4,9 @@ from typing import Literal
 from torch import Tensor
 
 from lossmith.core.module import Objective
+from lossmith.core.numerics import Distance
 from lossmith.core.reduce import Divisor, Reduction
+from lossmith.kernels.violators import Weighting
 
 class CrossEntropy(Objective):
     def __init__(
@@ -15,7 +17,7 @@ class CrossEntropy(Objective):
         label_smoothing: float = ...,
         reduction: Reduction = ...,
     ) -> None: ...
-    def forward(  # type: ignore[override]  # the base takes anything
+    def forward(
         self,
         logits: Tensor,
         target: Tensor,
@@ -32,7 +34,7 @@ class KLDivergence(Objective):
         *,
         reduction: Reduction = ...,
     ) -> None: ...
-    def forward(  # type: ignore[override]  # the base takes anything
+    def forward(
         self,
         logits: Tensor,
         target_probs: Tensor,
@@ -50,7 +52,7 @@ class BinaryCrossEntropy(Objective):
         pos_weight: float | Tensor | None = ...,
         reduction: Reduction = ...,
     ) -> None: ...
-    def forward(  # type: ignore[override]  # the base takes anything
+    def forward(
         self,
         logits: Tensor,
         target: Tensor,
@@ -69,7 +71,7 @@ class MarginBinaryCrossEntropy(Objective):
         continuous: bool = ...,
         reduction: Reduction = ...,
     ) -> None: ...
-    def forward(  # type: ignore[override]  # the base takes anything
+    def forward(
         self,
         logits: Tensor,
         target: Tensor,
@@ -89,7 +91,7 @@ class MarginCrossEntropy(Objective):
         ignore_index: int = ...,
         reduction: Reduction = ...,
     ) -> None: ...
-    def forward(  # type: ignore[override]  # the base takes anything
+    def forward(
         self,
         logits: Tensor,
         target: Tensor,
@@ -107,10 +109,240 @@ class Hinge(Objective):
         power: Literal[1, 2] = ...,
         reduction: Reduction = ...,
     ) -> None: ...
-    def forward(  # type: ignore[override]  # the base takes anything
+    def forward(
         self,
         scores: Tensor,
         target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class MaskedBinaryCrossEntropy(Objective):
+    def __init__(
+        self,
+        *,
+        missing: float = ...,
+        average: Literal['cells', 'classes'] = ...,
+        pos_weight: float | Tensor | None = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class EpsilonInsensitive(Objective):
+    def __init__(
+        self,
+        *,
+        epsilon: float = ...,
+        power: Literal[1, 2] = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        epsilon: float = ...,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class Contrastive(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        distance: Distance = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        x1: Tensor,
+        x2: Tensor,
+        same: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class Triplet(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        distance: Distance = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        anchor: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class InfoNCE(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        symmetric: bool = ...,
+        normalize: bool = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        queries: Tensor,
+        positives: Tensor,
+        negatives: Tensor | None = ...,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class NTXent(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class RankNet(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class PairwiseHinge(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class ListNet(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class BPR(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class WARP(Objective):
+    def __init__(
+        self,
+        *,
+        num_items: int = ...,
+        margin: float = ...,
+        weighting: Weighting = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        positive: Tensor,
+        negatives: Tensor,
+        *,
+        num_items: int = ...,
+        mask: Tensor | None = ...,
+        trials: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class ExpectedWARP(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        weighting: Weighting = ...,
+        max_trials: int | None = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        positive: Tensor,
+        catalogue: Tensor,
         *,
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,

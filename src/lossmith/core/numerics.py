@@ -48,8 +48,8 @@ def log1mexp(x: Tensor) -> Tensor:
 
 def euclidean_from_squared(squared: Tensor) -> Tensor:
     """sqrt with gradient 0 at exactly 0, where two points coincide and no direction is better."""
-    apart = squared > 0
-    return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+    coincide = squared == 0  # a NaN is not 0, and stays
+    return torch.where(coincide, 0.0, torch.where(coincide, 1.0, squared).sqrt())
 
 
 def unit_vectors(x: Tensor) -> Tensor:
@@ -78,3 +78,28 @@ def signed_logits(logits: Tensor, target: Tensor) -> Tensor:
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)), exact for large x too (torch's own switches to x at 20)."""
     return F.softplus(x, threshold=float(60))
+
+
+def times_log(q: Tensor, log_p: Tensor) -> Tensor:
+    """q log p with 0 log 0 = 0, so that what is impossible (log p = -inf) costs nothing at q = 0.
+
+    >>> times_log(torch.tensor([0.0, 0.5]), torch.tensor([-torch.inf, -2.0]))
+    tensor([ 0., -1.])
+    """
+    impossible = (q == 0) & (log_p == -math.inf)
+    return q * torch.where(impossible, 0.0, log_p)
+
+
+def logistic_cost(logits: Tensor, target: Tensor, positive: float | Tensor = 1.0) -> Tensor:
+    """Binary cross-entropy per element, the part of the target multiplied by ``positive``.
+
+    >>> logistic_cost(torch.zeros(2), torch.tensor([1.0, 0.0]), positive=3.0)  # 3 log 2, log 2
+    tensor([2.0794, 0.6931])
+    """
+    return positive * target * softplus(-logits) + (1.0 - target) * softplus(logits)
+
+
+def row_log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
+    """Log-probabilities, with rows that do not count kept out of value and gradient."""
+    (logits,) = upcast(logits)
+    return torch.where(valid.unsqueeze(-1), logits, 0.0).log_softmax(dim=-1)

@@ -79,6 +79,14 @@ def check_range(
         raise ValueError(f"{name} must lie in {left}{low:g}, {high:g}{right}; got {value!r}.")
 
 
+def check_whole_number(name: str, value: object, low: int) -> None:
+    """Raise unless ``value`` is an int of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
+        raise TypeError(f"{name} must be a whole number; got {type(value).__name__} {value!r}.")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}; got {value!r}.")
+
+
 def check_float(**tensors: Tensor) -> None:
     """Raise unless every named argument is a floating-point tensor."""
     for name, tensor in tensors.items():

@@ -9,21 +9,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossmith.core.numerics import signed_logits, softplus, upcast
+from lossmith.core import labels
+from lossmith.core.numerics import (
+    logistic_cost,
+    row_log_softmax,
+    signed_logits,
+    softplus,
+    times_log,
+    upcast,
+)
 from lossmith.core.reduce import Divisor, Reduction, reduce
-from lossmith.core.spec import Tune, objective
+from lossmith.core.spec import Law, Tune, objective
 from lossmith.core.validate import (
     check_choice,
-    check_class_index,
     check_float,
     check_leading_shape,
     check_mask,
     check_range,
     check_same_shape,
     check_values,
+    shape_text,
 )
 
 MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
+SAME_GRADIENT: dict[Law, str] = {
+    "dead knob": "continuous changes the value, not the gradient; that is its purpose"
+}
 
 
 @objective(
@@ -79,28 +90,26 @@ def cross_entropy(
     check_leading_shape(logits, "logits", mask=mask, weight=weight)
     check_mask("mask", mask)
     classes = logits.shape[-1]
-    soft = target.is_floating_point()
-    if soft:
+    (logits,) = upcast(logits)
+    scale = labels.per_class("class_weight", 1.0 if class_weight is None else class_weight, logits)
+    if target.is_floating_point() and target.dim() == logits.dim():
         check_same_shape(logits=logits, target=target)
-        _check_distribution("target", target, mask)
-        valid = _all_true(logits) if mask is None else mask
-    else:
-        check_leading_shape(logits, "logits", target=target)
-        valid = _real_targets(target, classes, ignore_index, mask)
-    log_p = _log_softmax(logits, valid)
-    scale = (
-        torch.ones_like(log_p[..., :1]) if class_weight is None else _per_class(class_weight, log_p)
-    )
-    index = None if soft else torch.where(valid, target, 0).unsqueeze(-1)
-    if index is None:
+        labels.check_distribution("target", target, mask)
+        valid = labels.all_rows(logits) if mask is None else mask
+        log_p = row_log_softmax(logits, valid)
         q = torch.where(valid.unsqueeze(-1), target.to(log_p.dtype), 0.0)
         q = q * (1.0 - label_smoothing) + label_smoothing / classes
-        cost = -torch.where(q > 0, scale * q * log_p, 0.0).sum(dim=-1)
+        cost = -times_log(scale * q, log_p).sum(dim=-1)
         return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
-    own_weight = scale.expand_as(log_p).gather(-1, index).squeeze(-1)
-    cost = -own_weight * log_p.gather(-1, index).squeeze(-1)
+    check_leading_shape(logits, "logits", target=target)
+    index, valid = labels.class_index(
+        "target", target, classes, ignore_index=ignore_index, mask=mask
+    )
+    log_p = row_log_softmax(logits, valid)
+    own_weight = _own(scale.expand_as(log_p), index)
+    cost = -times_log(own_weight, _own(log_p, index))
     if label_smoothing > 0:
-        even = -(scale * log_p).mean(dim=-1)
+        even = -times_log(scale, log_p).mean(dim=-1)
         cost = (1.0 - label_smoothing) * cost + label_smoothing * even
     return reduce(
         cost,
@@ -154,11 +163,13 @@ def kl_divergence(
     check_same_shape(logits=logits, target_probs=target_probs)
     check_leading_shape(logits, "logits", mask=mask, weight=weight)
     check_mask("mask", mask)
-    _check_distribution("target_probs", target_probs, mask)
-    valid = _all_true(logits) if mask is None else mask
-    log_p = _log_softmax(logits, valid)
+    labels.check_distribution("target_probs", target_probs, mask)
+    valid = labels.all_rows(logits) if mask is None else mask
+    log_p = row_log_softmax(logits, valid)
     t = torch.where(valid.unsqueeze(-1), target_probs.to(log_p.dtype), 0.0)
-    cost = (torch.special.xlogy(t, t) - torch.where(t > 0, t * log_p, 0.0)).sum(dim=-1)
+    log_t = torch.where(t > 0, t, 1.0).log()
+    # One difference of logarithms: two sums of t log t and t log p would cancel near agreement.
+    cost = -times_log(t, log_p - log_t).sum(dim=-1)
     return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
 
 
@@ -203,15 +214,9 @@ def binary_cross_entropy(
 
     Source: Cox 1958.
     """
-    logits, target = _binary_inputs(logits, target, mask, weight)
-    if pos_weight is not None and not isinstance(pos_weight, Tensor):
-        check_range("pos_weight", pos_weight, 0.0, low_open=True)
-    positive = (
-        1.0
-        if pos_weight is None
-        else torch.as_tensor(pos_weight, dtype=logits.dtype, device=logits.device)
-    )
-    cost = positive * target * softplus(-logits) + (1.0 - target) * softplus(logits)
+    logits, target = labels.binary_inputs(logits, target, mask, weight)
+    positive = labels.positive_weight(pos_weight, logits)
+    cost = logistic_cost(logits, target, positive)
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 
 
@@ -225,10 +230,7 @@ def binary_cross_entropy(
     tune={"margin": Tune(0.5, 0.95)},
     aliases=("theta cross-entropy", "truncated binary cross-entropy"),
     paper=MARGIN_PAPER,
-    exempt={
-        "dead knob": "continuous changes the value by a constant where the gradient is alive; "
-        "that is its purpose"
-    },
+    exempt=SAME_GRADIENT,
 )
 def margin_binary_cross_entropy(
     logits: Tensor,
@@ -265,19 +267,18 @@ def margin_binary_cross_entropy(
     Source: Su 2017.
     """
     check_range("margin", margin, 0.5, 1.0)
-    logits, target = _binary_inputs(logits, target, mask, weight)
+    logits, target = labels.binary_inputs(logits, target, mask, weight)
     edge = math.inf if margin == 1.0 else math.log(margin) - math.log1p(-margin)
     if continuous:
         hard = (target == 0) | (target == 1)
         check_values("target", target, hard, "0 or 1 (continuous=True knows no other)")
         true_logit = signed_logits(logits, target)
-        cost = F.relu(softplus(-true_logit) + math.log(margin))
+        above = softplus(-true_logit) - softplus(torch.full_like(true_logit, -edge))
+        cost = (1.0 - _theta(true_logit - edge)) * above
     else:
-        x = logits.detach()
-        safe_yes = _theta(target - margin) * _theta(x - edge)
-        safe_no = _theta(1.0 - margin - target) * _theta(-edge - x)
-        plain = target * softplus(-logits) + (1.0 - target) * softplus(logits)
-        cost = (1.0 - safe_yes - safe_no) * plain
+        safe_yes = _theta(target - margin) * _theta(logits - edge)
+        safe_no = _theta(1.0 - margin - target) * _theta(-edge - logits)
+        cost = (1.0 - safe_yes - safe_no) * logistic_cost(logits, target)
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 
 
@@ -292,10 +293,7 @@ def margin_binary_cross_entropy(
     tune={"margin": Tune(0.5, 0.95)},
     aliases=("truncated cross-entropy",),
     paper=MARGIN_PAPER,
-    exempt={
-        "dead knob": "continuous changes the value by a constant where the gradient is alive; "
-        "that is its purpose"
-    },
+    exempt=SAME_GRADIENT,
 )
 def margin_cross_entropy(
     logits: Tensor,
@@ -333,14 +331,14 @@ def margin_cross_entropy(
     check_range("margin", margin, 0.0, 1.0, low_open=True)
     check_leading_shape(logits, "logits", target=target, mask=mask, weight=weight)
     check_mask("mask", mask)
-    valid = _real_targets(target, logits.shape[-1], ignore_index, mask)
-    log_p = _log_softmax(logits, valid)
-    own = log_p.gather(-1, torch.where(valid, target, 0).unsqueeze(-1)).squeeze(-1)
-    log_margin = math.log(margin)
-    if continuous:
-        cost = F.relu(log_margin - own)
-    else:
-        cost = -own * (1.0 - _theta(own.detach() - log_margin))
+    classes = logits.shape[-1]
+    index, valid = labels.class_index(
+        "target", target, classes, ignore_index=ignore_index, mask=mask
+    )
+    own = _own(row_log_softmax(logits, valid), index)
+    edge = math.inf if margin == 1.0 else math.log(margin)
+    cost = math.log(margin) - own if continuous else -own
+    cost = (1.0 - _theta(own - edge)) * cost
     return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
 
 
@@ -394,7 +392,7 @@ def hinge(
         gap = _gap_to_best_other(scores, target, mask)
     else:
         check_same_shape(scores=scores, target=target)
-        _check_signs(target, mask)
+        labels.check_signs("target", target, mask)
         gap = signed_logits(scores if mask is None else torch.where(mask, scores, 0.0), target)
     cost = F.relu(1.0 - gap)
     cost = cost if power == 1 else cost.square()
@@ -402,79 +400,25 @@ def hinge(
 
 
 def _theta(x: Tensor) -> Tensor:
-    """The unit step with theta(0) = 1/2."""
-    return torch.heaviside(x, torch.full_like(x, 0.5))
+    """The unit step with theta(0) = 1/2; no gradient passes through it."""
+    return torch.heaviside(x.detach(), torch.full_like(x, 0.5))
 
 
-def _all_true(logits: Tensor) -> Tensor:
-    return torch.ones_like(logits[..., 0], dtype=torch.bool)
-
-
-def _log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
-    """Log-probabilities, with rows that do not count kept out of value and gradient."""
-    (logits,) = upcast(logits)
-    return torch.where(valid.unsqueeze(-1), logits, 0.0).log_softmax(dim=-1)
-
-
-def _real_targets(target: Tensor, classes: int, ignore_index: int, mask: Tensor | None) -> Tensor:
-    """Which targets count, after checking that those are classes."""
-    counted = target if mask is None else torch.where(mask, target, ignore_index)
-    check_class_index("target", counted, classes, ignore_index)
-    return counted != ignore_index
-
-
-def _per_class(class_weight: Tensor, log_p: Tensor) -> Tensor:
-    scale = torch.as_tensor(class_weight, dtype=log_p.dtype, device=log_p.device)
-    if scale.shape != log_p.shape[-1:]:
-        raise ValueError(
-            f"class_weight {tuple(scale.shape)} must hold one weight for each of the "
-            f"{log_p.shape[-1]} classes of logits {tuple(log_p.shape)}."
-        )
-    return scale
-
-
-def _check_distribution(name: str, target: Tensor, mask: Tensor | None) -> None:
-    real = _all_true(target) if mask is None else mask
-    nonnegative = (target >= 0) | ~real.unsqueeze(-1)
-    check_values(name, target, nonnegative, "a probability, at least 0")
-    total = target.sum(dim=-1)
-    good = ((total - 1.0).abs() <= 0.01) | ~real
-    check_values(f"{name}.sum(-1)", total, good, "1, as probabilities sum to")
-
-
-def _binary_inputs(
-    logits: Tensor, target: Tensor, mask: Tensor | None, weight: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Checked and upcast logits and targets, with masked entries kept out of the maths."""
-    check_float(logits=logits)
-    check_same_shape(logits=logits, target=target, mask=mask, weight=weight)
-    check_mask("mask", mask)
-    (logits,) = upcast(logits)
-    target = target.to(logits.dtype)
-    if mask is not None:
-        logits = torch.where(mask, logits, 0.0)
-        target = torch.where(mask, target, 0.0)
-    check_values("target", target, (target >= 0) & (target <= 1), "a label in [0, 1]")
-    return logits, target
-
-
-def _check_signs(target: Tensor, mask: Tensor | None) -> None:
-    real = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
-    good = (target == 1) | (target == 0) | (target == -1) | ~real
-    check_values("target", target, good, "a label in {0, 1} or {-1, 1}")
-    zero_found = ((target == 0) & real).any()
-    good = (target != -1) | ~zero_found | ~real
-    check_values("target", target, good, "0 or 1, as the batch also holds 0; not both codes")
+def _own(rows: Tensor, index: Tensor) -> Tensor:
+    """The entry of each row at its class."""
+    return rows.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 def _gap_to_best_other(scores: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
     """Score of the right class minus the best of the others."""
     check_leading_shape(scores, "scores", target=target)
-    if mask is not None:
-        scores = torch.where(mask.unsqueeze(-1), scores, 0.0)
-        target = torch.where(mask, target, 0)
-    check_class_index("target", target, scores.shape[-1])
-    index = target.unsqueeze(-1)
-    own = scores.gather(-1, index).squeeze(-1)
-    others = scores.scatter(-1, index, -math.inf)
-    return own - others.amax(dim=-1)
+    if scores.shape[-1] < 2:
+        raise ValueError(
+            f"scores {shape_text(scores)} for target {shape_text(target)} have "
+            f"{scores.shape[-1]} class; expected at least 2. For the binary form try "
+            "scores.squeeze(-1)."
+        )
+    index, valid = labels.class_index("target", target, scores.shape[-1], mask=mask)
+    scores = torch.where(valid.unsqueeze(-1), scores, 0.0)
+    others = scores.scatter(-1, index.unsqueeze(-1), -math.inf)
+    return _own(scores, index) - others.amax(dim=-1)

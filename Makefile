@@ -1,0 +1,61 @@
+# Everything a newcomer needs: `make demo` and `make test`, from Python >= 3.10 with venv alone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Tests run side by side; threads inside each would only get in each other's way.
+export OMP_NUM_THREADS := 1
+
+.PHONY: help demo test lint types layers generated unit wheel clean
+
+help:
+	@echo "make demo    compare losses on text that every Python has, in about two minutes"
+	@echo "make test    everything that must hold before a change lands"
+	@echo "make clean   remove what these made"
+
+demo: $(VENV)/.demo
+	$(BIN)/lossmith compare tagging embedded --out demo --seeds 10 \
+	  --set observed=1 \
+	  --losses 'masked_binary_cross_entropy,binary_cross_entropy,masked_binary_cross_entropy(average="classes")@model=separate,masked_binary_cross_entropy@observed=all'
+
+test: lint types layers generated unit wheel
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+layers: $(VENV)/.test
+	$(BIN)/lint-imports
+
+generated: $(VENV)/.test
+	$(BIN)/python tools/generate.py --check
+
+unit: $(VENV)/.test
+	$(BIN)/pytest -n 2
+
+# The wheel alone, in an environment that has nothing else, from a folder that is not the source.
+wheel: $(VENV)/.test
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null
+	$(PYTHON) -m venv build/clean
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt dist/*.whl
+	cd build && clean/bin/python ../tools/smoke.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[compare]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

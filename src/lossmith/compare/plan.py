@@ -1,0 +1,265 @@
+"""What a comparison is going to do, as data: the arms, the seeds, and all that decides numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import lossmith
+from lossmith.core.call import format_call, parse_call
+from lossmith.training.job import Job
+
+if TYPE_CHECKING:  # these need torch, and a plan does not
+    from lossmith.core.metric import Metric
+    from lossmith.tasks.task import Description, Task
+
+
+class PlanError(ValueError):
+    """Something in what was asked for cannot be done; the message says what to type instead."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a loss and the settings it is trained with."""
+
+    text: str
+    loss: str
+    settings: Mapping[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """A folder name: the text itself where it is a plain name."""
+        if re.fullmatch(r"\w+", self.text):
+            return self.text
+        words = re.sub(r"[^A-Za-z0-9_.]+", "-", self.text).strip("-.")[:60]
+        return f"{words}-{hashlib.sha256(self.text.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a comparison."""
+
+    arm: Arm
+    job: Job
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the outcome is filed under."""
+        return self.arm.text, self.job.seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison as data. Built by :func:`make_plan`."""
+
+    family: str
+    data: str
+    name: str  # of the data, as the task calls it
+    fingerprint: str  # of the content of the data
+    arms: tuple[Arm, ...]
+    metric: str
+    higher_is_better: bool
+    seeds: tuple[int, ...]
+    baseline: str
+    given: Mapping[str, Any]  # the settings that were asked for; the others are defaults
+    version: str = lossmith.__version__
+
+    def runs(self) -> list[Run]:
+        """Every training, seed by seed, so that an early stop leaves whole pairs behind."""
+        return [
+            Run(arm, Job(self.family, self.data, arm.loss, seed, arm.settings))
+            for seed in self.seeds
+            for arm in self.arms
+        ]
+
+    def conditions(self) -> dict[str, Any]:
+        """What decides the numbers of a run. Seeds may be added later, so they are not in it."""
+        values = {
+            "family": self.family,
+            "data fingerprint": self.fingerprint,
+            "metric": self.metric,
+            "lossmith": self.version,
+            "arms": {arm.text: {"loss": arm.loss, **arm.settings} for arm in self.arms},
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+        return plain
+
+    @property
+    def digest(self) -> str:
+        """A short hash of :meth:`conditions`."""
+        text = json.dumps(self.conditions(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def folder_name(self) -> str:
+        """The same command finds its folder again by this name."""
+        name = re.sub(r"[^A-Za-z0-9_.]+", "-", self.name).strip("-.") or "data"
+        return f"{self.family}-{name}-{self.digest}"
+
+    def command(self) -> str:
+        """The command line that makes this comparison."""
+        words = ["lossmith", "compare", self.family, self.data]
+        words += ["--losses", ",".join(arm.text for arm in self.arms)]
+        words += ["--metric", self.metric, "--seeds", seeds_text(self.seeds)]
+        if self.baseline != self.arms[0].text:
+            words += ["--baseline", self.baseline]
+        for key, value in self.given.items():
+            if key == "metric":
+                continue
+            words += ["--set", f"{key}={value}"]
+        return shlex.join(words)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """The inverse of :meth:`as_dict`."""
+        arms = tuple(Arm(**arm) for arm in values["arms"])
+        return cls(**{**values, "arms": arms, "seeds": tuple(values["seeds"])})
+
+
+def make_plan(
+    task: Task,
+    data: str,
+    losses: Sequence[str] | None,
+    *,
+    metric: str | None,
+    seeds: int | str | Sequence[int],
+    baseline: str | None,
+    settings: Mapping[str, object],
+) -> tuple[Plan, Description]:
+    """Check everything that was asked for, read the data once, and settle what will be done."""
+    given = dict(settings) if metric is None else {**settings, "metric": metric}
+    numbers = read_seeds(seeds)
+    texts = list(losses) if losses else list(task.default_losses)
+    arms = [_read_arm(task, text, given) for text in texts]
+    chosen = arms[0] if baseline is None else _read_arm(task, baseline, given)
+    if chosen not in arms:
+        arms.insert(0, chosen)
+    _check_distinct(arms)
+    measured = _deciding_metric(task, arms)
+    description = task.describe(data, task.resolve(given))
+    plan = Plan(
+        family=task.family,
+        data=data,
+        name=description.name,
+        fingerprint=description.fingerprint,
+        arms=tuple(arms),
+        metric=measured.name,
+        higher_is_better=measured.higher_is_better,
+        seeds=numbers,
+        baseline=chosen.text,
+        given=given,
+    )
+    return plan, description
+
+
+def read_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
+    """A count (10 is 0 to 9) or a list of seeds.
+
+    >>> read_seeds(3), read_seeds("3"), read_seeds("0,3,5"), read_seeds([7])
+    ((0, 1, 2), (0, 1, 2), (0, 3, 5), (7,))
+    """
+    hint = "expected a count such as 10, or a list such as 0,3,5"
+    if isinstance(seeds, str):
+        words = [word.strip() for word in seeds.split(",") if word.strip()]
+        if not words or not all(word.isdecimal() for word in words):
+            raise PlanError(f"seeds {seeds!r} do not read; {hint}.")
+        seeds = [int(word) for word in words] if "," in seeds else int(words[0])
+    if isinstance(seeds, int):
+        if isinstance(seeds, bool) or seeds < 1:
+            raise PlanError(f"seeds={seeds!r}: at least one seed is needed; {hint}.")
+        return tuple(range(seeds))
+    numbers = tuple(seeds)
+    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+        raise PlanError(f"seeds {numbers!r} must be whole numbers from 0; {hint}.")
+    if len(set(numbers)) < len(numbers):
+        raise PlanError(f"a seed is listed twice in {seeds_text(numbers)}.")
+    return numbers
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """The shortest text that :func:`read_seeds` reads back.
+
+    >>> seeds_text((0, 1, 2)), seeds_text((0, 3, 5)), seeds_text((7,))
+    ('3', '0,3,5', '7,')
+    """
+    if tuple(seeds) == tuple(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+
+
+def read_setting(text: str) -> tuple[str, object]:
+    """``key=value`` with the value as a number, a word, a list or plain text.
+
+    >>> read_setting("epochs=3"), read_setting("text=the review")
+    (('epochs', 3), ('text', 'the review'))
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals or not key.isidentifier():
+        raise PlanError(f"{text!r} does not read as key=value, as in epochs=3.")
+    value = value.strip()
+    try:
+        values = parse_call(f"setting(value={value})")[1]
+    except ValueError:
+        return key, value
+    return key, values["value"] if len(values) == 1 else value
+
+
+def _read_arm(task: Task, text: str, given: Mapping[str, object]) -> Arm:
+    """``loss`` or ``loss@key=value@key=value``: settings of this arm alone."""
+    first, *rest = _split_outside(text, "@")
+    overrides = [read_setting(part) for part in rest]
+    try:
+        loss = format_call(*parse_call(first))
+        settings = task.resolve({**given, **dict(overrides)})
+        task.check(loss, settings)
+    except ValueError as error:
+        raise PlanError(str(error)) from error
+    label = "@".join([loss, *(f"{key}={value}" for key, value in overrides)])
+    return Arm(label, loss, settings)
+
+
+def _split_outside(text: str, mark: str) -> list[str]:
+    parts, depth, quote, start = [], 0, "", 0
+    for i, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif letter == mark and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return [part.strip() for part in [*parts, text[start:]]]
+
+
+def _check_distinct(arms: Sequence[Arm]) -> None:
+    for i, arm in enumerate(arms):
+        for other in arms[:i]:
+            if (arm.loss, arm.settings) == (other.loss, other.settings):
+                same = "twice" if arm.text == other.text else f"also as {other.text!r}"
+                raise PlanError(f"{arm.text!r} is listed {same}: the same training, compared once.")
+
+
+def _deciding_metric(task: Task, arms: Sequence[Arm]) -> Metric:
+    """The metric to judge by, the same for every arm."""
+    first, *others = [task.metrics(arm.settings)[0] for arm in arms]
+    for other in others:
+        if other.name != first.name:
+            raise PlanError(
+                f"the losses are judged by different metrics, {first.name} and {other.name}; "
+                "give one with --metric."
+            )
+    return first

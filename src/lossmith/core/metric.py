@@ -1,0 +1,153 @@
+"""What a metric says about itself, and the registry of metrics.
+
+A metric is what a user is judged by. Its family says what it is fed with and what it returns:
+
+========================  =====================================  =============================
+family                    arguments                              value
+========================  =====================================  =============================
+classification            logits ``[N, C]`` or ``[N]``, target   one number
+tagging                   logits, labels ``[N, C]``              one number
+recommendation            scores, relevant, excluded ``[U, N]``  one per user, NaN = no answer
+========================  =====================================  =============================
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from lossmith.core.words import FAMILIES, did_you_mean
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The metadata of one metric; ``function`` needs nothing but the tensors."""
+
+    name: str  # what the user types, the cut-off included: "precision@10"
+    base: str
+    family: str
+    higher_is_better: bool
+    function: Callable[..., Any] = field(repr=False, compare=False)
+    at_k: bool = False
+    k: int | None = None  # None where there is no cut-off, or where it is still open
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the docstring: what the number says."""
+        function = self.function.func if isinstance(self.function, partial) else self.function
+        return (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+
+    def at(self, k: int) -> Metric:
+        """This metric with its cut-off: how many items of the top it looks at."""
+        if not self.at_k:
+            raise ValueError(f"{self.base} has no cut-off. Write {self.base!r}.")
+        if type(k) is not int or k < 1:
+            raise ValueError(f"{self.base}@k: k={k!r}; expected a whole number, 1 or more.")
+        function = self.function.func if isinstance(self.function, partial) else self.function
+        return replace(self, name=f"{self.base}@{k}", k=k, function=partial(function, k=k))
+
+
+_registry: dict[tuple[str, str], Metric] = {}
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def metric(
+    *, family: str, higher_is_better: bool, at_k: bool = False
+) -> Callable[[Function], Function]:
+    """Register a function as a metric; the function itself is returned unchanged.
+
+    Args:
+        family: one of :data:`FAMILIES`, the file the function stands in.
+        higher_is_better: the direction.
+        at_k: whether it takes a cut-off, the keyword ``k``; the user writes ``name@10``.
+    """
+
+    def register(function: Function) -> Function:
+        if family not in FAMILIES:
+            raise ValueError(f"{family!r} is not a family.{did_you_mean(family, FAMILIES)}")
+        base = function.__name__
+        _registry[family, base] = Metric(
+            name=f"{base}@k" if at_k else base,
+            base=base,
+            family=family,
+            higher_is_better=higher_is_better,
+            function=function,
+            at_k=at_k,
+        )
+        return function
+
+    return register
+
+
+def metrics(family: str | None = None) -> tuple[Metric, ...]:
+    """Every metric (of one family, or all), in the order of the families and their files.
+
+    One with a cut-off stands here once, under ``name@k``, with the cut-off open.
+
+    >>> [metric.name for metric in metrics("recommendation")][:2]
+    ['precision@k', 'recall@k']
+    """
+    if family is not None and family not in FAMILIES:
+        raise ValueError(f"{family!r} is not a family.{did_you_mean(family, FAMILIES)}")
+    for name in FAMILIES:
+        if importlib.util.find_spec(f"lossmith.metrics.{name}") is not None:
+            importlib.import_module(f"lossmith.metrics.{name}")
+    return tuple(
+        found
+        for name in FAMILIES
+        for found in _registry.values()
+        if found.family == name and family in (None, name)
+    )
+
+
+def find_metric(text: str, family: str | None = None) -> Metric:
+    """The metric of that name; an unknown name raises with a suggestion.
+
+    Capitals do not matter: the field writes both ``NDCG@20`` and ``ndcg@20``.
+
+    >>> found = find_metric("precision@10", "recommendation")
+    >>> found.name, found.base, found.k, found.higher_is_better
+    ('precision@10', 'precision', 10, True)
+    >>> find_metric("precision", "recommendation")
+    Traceback (most recent call last):
+        ...
+    ValueError: precision needs a cut-off. Write 'precision@10' for the top 10.
+    >>> find_metric("recal@20", "recommendation")
+    Traceback (most recent call last):
+        ...
+    ValueError: there is no recommendation metric 'recal@20'. Did you mean 'recall@20'?
+    """
+    base, at, cut_off = text.strip().lower().partition("@")
+    named = [found for found in metrics(family) if found.base == base]
+    if not named:
+        kind = f"{family} metric" if family else "metric"
+        known = {_example(found, cut_off) for found in metrics(family)}
+        suggestion = did_you_mean(text.strip().lower(), known)
+        raise ValueError(f"there is no {kind} {text!r}.{suggestion}")
+    if len(named) > 1:
+        families = " and ".join(found.family for found in named)
+        raise ValueError(f"{base} is a metric of {families}; say which family.")
+    (found,) = named
+    if not found.at_k:
+        if at:
+            raise ValueError(f"{base} has no cut-off. Write {base!r}.")
+        return found
+    if not at:
+        raise ValueError(f"{base} needs a cut-off. Write '{base}@10' for the top 10.")
+    if not re.fullmatch("0*[1-9][0-9]*", cut_off, re.ASCII):
+        raise ValueError(
+            f"{text!r}: the cut-off {cut_off!r} is not a whole number, 1 or more. "
+            f"Write '{base}@10' for the top 10."
+        )
+    return found.at(int(cut_off))
+
+
+def _example(metric: Metric, cut_off: str) -> str:
+    """What to type for this metric, with the cut-off that was typed where it has one."""
+    return f"{metric.base}@{cut_off or 10}" if metric.at_k else metric.name

@@ -1,0 +1,84 @@
+"""The parts of a data set: the files of a folder that hold them, and what shares are allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossmith.data.errors import DataError, listed
+from lossmith.data.tables import format_of
+
+PART_WORDS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "val": "valid",
+    "test": "test",
+    "testing": "test",
+}
+ORDER = ("train", "valid", "test")
+
+
+def part_files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """The files of a folder that are called after a part: ``train.csv``, ``dev.csv``, ...
+
+    A word of the name is enough (``sst2-train.jsonl``); two files for one part are an error, and
+    so is a folder that has parts but none to train on. No part at all gives an empty dict.
+    """
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if not file.is_file() or format_of(file) not in endings or file.name.startswith("."):
+            continue
+        words = re.split(r"[^a-z]+", file.name.lower())
+        for part in {PART_WORDS[word] for word in words if word in PART_WORDS}:
+            found.setdefault(part, []).append(file)
+    for part, files in found.items():
+        if len(files) > 1:
+            raise DataError(
+                f"{listed([file.name for file in files])} could each be the {part} part",
+                path=folder,
+                expected="one file for each part",
+                fix="Put the files that belong together into a folder of their own.",
+            )
+    if found and "train" not in found:
+        others = [files[0] for files in found.values()]
+        raise DataError(
+            f"no file for the train part; found {listed([file.name for file in others])}",
+            path=folder,
+            expected="train.csv, train.jsonl or the like beside them",
+            fix=f"Rename one, or give a file and let it be split: {others[0]}.",
+        )
+    return {part: found[part][0] for part in ORDER if part in found}
+
+
+def no_parts(folder: Path, endings: Sequence[str]) -> DataError:
+    """The error for a folder in which nothing is called after a part."""
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    holds = f"it holds {listed(names)}" if names else "it is empty"
+    usable = [name for name in names if format_of(Path(name)) in endings]
+    return DataError(
+        f"no file for the train part; {holds}",
+        path=folder,
+        expected="a file such as train.csv or train.jsonl, and test and valid files if there are",
+        fix=f"Give a file itself and let it be split: {folder / usable[0]}." if usable else None,
+    )
+
+
+def check_shares(test: float, valid: float) -> None:
+    """Raise unless the shares leave something to train on, test on and, if wanted, validate on."""
+    for name, share, low in (("test", test, "(0"), ("valid", valid, "[0")):
+        too_low = share <= 0 if low == "(0" else share < 0
+        if isinstance(share, bool) or too_low or share >= 1:
+            raise ValueError(f"{name} must lie in {low}, 1); got {share!r}.")
+
+
+def percent(share: float) -> str:
+    """A share as the notes print it.
+
+    >>> percent(0.125)
+    '12.5 %'
+    """
+    return f"{100 * share:g} %"

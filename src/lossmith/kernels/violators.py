@@ -1,0 +1,354 @@
+"""WARP's engine: rank weights, and the search for the first violating negative.
+
+Given the parameters, the draws of the one-at-a-time sampler are independent and do not depend on
+when it stops. So drawing many candidates at once and keeping the first violator in draw order
+has exactly its law; stopping early saves cost and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lossmith.core.numerics import full_precision, upcast
+from lossmith.core.validate import (
+    check_choice,
+    check_float,
+    check_mask,
+    check_range,
+    check_values,
+    check_whole_number,
+    shape_text,
+)
+from lossmith.kernels.known_items import KnownItems
+
+Weighting = Literal["log", "harmonic"]
+Method = Literal["rounds", "at_once", "closed_form"]
+Score = Callable[[Tensor, Tensor], Tensor]
+
+EULER_GAMMA = 0.57721566490153286061
+# Draws scored in one round: what a round holds in memory is this many item vectors.
+ROUND_DRAWS = 1 << 16
+
+
+def rank_weight(rank: Tensor, weighting: Weighting, dtype: torch.dtype) -> Tensor:
+    """What a (whole, estimated) rank costs: log(max(1, rank)) or 1 + 1/2 + ... + 1/rank.
+
+    >>> rank_weight(torch.tensor([0, 1, 2]), "harmonic", torch.float64)
+    tensor([0.0000, 1.0000, 1.5000], dtype=torch.float64)
+    """
+    check_choice("weighting", weighting, ("log", "harmonic"))
+    positive = rank.clamp(min=1).to(dtype)
+    if weighting == "log":
+        return positive.log()
+    return torch.where(rank > 0, torch.special.digamma(positive + 1.0) + EULER_GAMMA, 0.0)
+
+
+def expected_rank_weight(
+    violators: Tensor,
+    num_items: int,
+    *,
+    max_trials: int | None,
+    weighting: Weighting,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """The mean weight over uniform draws when ``violators`` of ``num_items`` items violate.
+
+    The number of trials K is geometric with p = violators / num_items, and the weight is that of
+    rank floor((num_items - 1) / K), 0 past ``max_trials`` and past num_items - 1. The rank takes
+    only some 2 sqrt(num_items) values, and over each of them the sum of the geometric series is
+    known, so the expectation is exact at O(sqrt(num_items)) per row.
+
+    >>> expected_rank_weight(torch.tensor([3]), 3, max_trials=None, weighting="log")  # log 2
+    tensor([0.6931], dtype=torch.float64)
+    """
+    device, last = violators.device, num_items - 1
+    rising = torch.arange(1, int(math.sqrt(last)) + 1, device=device)
+    # The last K of every run of equal rank, in rising order; some stand there twice, harmlessly.
+    ends = torch.cat([rising, last // rising.flip(0)])
+    if max_trials is not None:
+        ends = ends.clamp(max=max_trials)
+    weight = rank_weight(last // ends, weighting, dtype)
+    drop = weight - torch.cat([weight[1:], weight.new_zeros(len(weight[:1]))])
+    log_miss = torch.log1p(-violators.to(dtype) / num_items)
+    reached = -torch.expm1(log_miss.unsqueeze(-1) * ends)
+    return (reached * drop).sum(dim=-1)
+
+
+class DotScores:
+    """Scores as dot products of user and item vectors, plus a bias per item; see `dot_scores`."""
+
+    def __init__(self, users: Tensor, item_vectors: Tensor, item_bias: Tensor | None) -> None:
+        self.users, self.item_vectors, self.item_bias = users, item_vectors, item_bias
+
+    def __call__(self, rows: Tensor, items: Tensor) -> Tensor:
+        """The scores of ``items [R, k]`` for the users of ``rows [R]``."""
+        scores = (self.item_vectors[items] * self.users[rows].unsqueeze(1)).sum(dim=-1)
+        return scores if self.item_bias is None else scores + self.item_bias[items]
+
+    def catalogue(self) -> Tensor:
+        """The scores of all items for all users, by one matrix product."""
+        with full_precision(self.users):
+            scores = self.users @ self.item_vectors.T
+        return scores if self.item_bias is None else scores + self.item_bias
+
+
+def dot_scores(users: Tensor, item_vectors: Tensor, item_bias: Tensor | None = None) -> DotScores:
+    """The scoring function of a factor model for :func:`sample_violators`.
+
+    Args:
+        users: the batch's user vectors ``[B, d]``.
+        item_vectors: the catalogue's ``[N, d]``.
+        item_bias: ``[N]``.
+
+    >>> score = dot_scores(torch.tensor([[1.0, 2.0]]), torch.eye(2), torch.tensor([0.0, 10.0]))
+    >>> score(torch.tensor([0]), torch.tensor([[1, 0]]))
+    tensor([[12.,  1.]])
+    """
+    check_float(users=users, item_vectors=item_vectors)
+    if users.dim() != 2 or item_vectors.dim() != 2 or users.shape[1] != item_vectors.shape[1]:
+        raise ValueError(
+            f"users {shape_text(users)} must be [B, d] and item_vectors "
+            f"{shape_text(item_vectors)} [N, d] with the same d."
+        )
+    if item_bias is not None and item_bias.shape != item_vectors.shape[:1]:
+        raise ValueError(
+            f"item_bias {shape_text(item_bias)} must hold one number for each of the "
+            f"{len(item_vectors)} items of item_vectors {shape_text(item_vectors)}."
+        )
+    return DotScores(users, item_vectors, item_bias)
+
+
+class Violators(NamedTuple):
+    """The first violator of each row; where none was found, item 0 after all the trials."""
+
+    item: Tensor
+    trials: Tensor
+    found: Tensor
+
+
+@torch.no_grad()
+def sample_violators(
+    score: Score | Tensor,
+    positive: Tensor,
+    *,
+    num_items: int,
+    margin: float = 1.0,
+    max_trials: int = 50,
+    known: KnownItems | Tensor | None = None,
+    redraw_known: bool = False,
+    method: Method = "rounds",
+    generator: torch.Generator | None = None,
+) -> Violators:
+    """Draw items uniformly until one scores above the positive's score minus the margin.
+
+    The pairs (item, trials) have the law of WARP's one-at-a-time sampler for every method; only
+    the cost differs. Nothing is differentiated: score ``item`` again with gradients and hand it
+    to :func:`lossmith.warp` with ``trials`` and ``found``.
+
+    Args:
+        score: ``score(rows [R], items [R, k]) -> [R, k]`` (:func:`dot_scores` makes one), or the
+            table of all scores ``[B, N]``.
+        positive: the positive items ``[B]`` (integers), which are then never returned, or their
+            scores ``[B]`` (floating point), where ``known`` must rule them out.
+        num_items: N, the size of the catalogue that is drawn from.
+        margin: how far below the positive an item still violates.
+        max_trials: draws before a row is given up. LightFM's 10 hides most violators of a good
+            model (one violator among 400 items has an expected log weight of .11, with 50 of .40,
+            without a limit of .66); rounds draw again for the unresolved rows alone, which makes
+            50 affordable.
+        known: the known positives, which never violate: :class:`KnownItems` (by ``.rows(users)``
+            of the batch) or a bool table ``[B, N]``.
+        redraw_known: False, LightFM's rule: a known positive that is drawn uses up a trial. True,
+            the rule of the WSABIE paper: it is drawn again and not counted, which means that
+            draws are uniform over the true negatives.
+        method: "rounds" draws 1, 3, 6, 12, ... items for the rows still without a violator and
+            waits on the device once a round; "at_once" draws max_trials for every row and never
+            waits; "closed_form" takes all scores and draws the geometric number of trials and the
+            violator directly, whatever max_trials is.
+        generator: the source of randomness, on the device of the scores.
+
+    >>> scores = torch.tensor([[3.0, 0.0, 2.5], [9.0, 1.0, 2.0]])  # item 0 is liked by both
+    >>> found = sample_violators(scores, torch.tensor([0, 0]), num_items=3, max_trials=100)
+    >>> found.item, found.found
+    (tensor([2, 0]), tensor([ True, False]))
+
+    Source: Weston, Bengio, Usunier 2011 (WSABIE); Kula 2015 (LightFM).
+    """
+    check_whole_number("num_items", num_items, 2)
+    check_whole_number("max_trials", max_trials, 1)
+    check_range("margin", margin, 0.0)
+    check_choice("method", method, ("rounds", "at_once", "closed_form"))
+    search = _Search(
+        score,
+        positive,
+        known,
+        num_items=num_items,
+        margin=margin,
+        max_trials=max_trials,
+        redraw_known=redraw_known,
+        generator=generator,
+    )
+    if method == "closed_form":
+        return search.closed_form()
+    return search.by_draws(at_once=method == "at_once")
+
+
+class _Search:
+    """One call of :func:`sample_violators`: its inputs, checked, and the parts of the methods."""
+
+    def __init__(
+        self,
+        score: Score | Tensor,
+        positive: Tensor,
+        known: KnownItems | Tensor | None,
+        *,
+        num_items: int,
+        margin: float,
+        max_trials: int,
+        redraw_known: bool,
+        generator: torch.Generator | None,
+    ) -> None:
+        if positive.dim() != 1:
+            raise ValueError(
+                f"positive {shape_text(positive)} must be a vector: one item, or score, a row."
+            )
+        self.num_items, self.max_trials, self.generator = num_items, max_trials, generator
+        self.rows = torch.arange(len(positive), device=positive.device)
+        self.score = score
+        self.known = _known_items(known, len(positive), num_items, positive.device)
+        if positive.is_floating_point():
+            # No item is its own: -1 is never drawn.
+            self.own = torch.full_like(self.rows, -1).unsqueeze(-1)
+            (value,) = upcast(positive)
+        else:
+            inside = (positive >= 0) & (positive < num_items)
+            check_values("positive", positive, inside, f"an item index in [0, {num_items - 1}]")
+            self.own = positive.long().unsqueeze(-1)
+            value = self.scores(self.rows, self.own).squeeze(-1)
+        self.threshold = (value - margin).unsqueeze(-1)
+        self.redraw_known = redraw_known
+        if redraw_known:
+            # The positive may stand outside the known items; then it is passed over as well.
+            listed = self.known.contains(self.rows, self.own) | (self.own < 0)
+            place = self.own - self.known.below(self.rows, self.own)
+            self.own_place = torch.where(listed, num_items, place)
+            count = num_items - self.known.below(self.rows, num_items) - (~listed).long()
+            self.negatives = count
+        else:
+            self.negatives = torch.full_like(self.own, num_items)
+
+    def by_draws(self, *, at_once: bool) -> Violators:
+        """Draw, look, and draw again for the rows without a violator."""
+        rows, done = self.rows, 0
+        item, found = torch.zeros_like(rows), torch.zeros_like(rows, dtype=torch.bool)
+        trials = torch.full_like(rows, self.max_trials)
+        draws = self.max_trials if at_once else 1
+        while len(rows):
+            items = self.draw(rows, draws)
+            violates = self.violates(rows, items, self.scores(rows, items))
+            hit = violates.any(dim=-1)
+            first = violates.to(torch.uint8).argmax(dim=-1, keepdim=True)
+            item[rows] = torch.where(hit, items.gather(-1, first).squeeze(-1), 0)
+            trials[rows] = torch.where(hit, first.squeeze(-1) + (done + 1), self.max_trials)
+            found[rows] = hit
+            done += draws
+            if done == self.max_trials:
+                break
+            rows = rows[~hit]
+            affordable = max(1, ROUND_DRAWS // max(1, len(rows)))
+            draws = min(max(3, 2 * draws), affordable, self.max_trials - done)
+        return Violators(item, trials, found)
+
+    def closed_form(self) -> Violators:
+        """Draw the number of trials from its geometric law and the violator among all of them."""
+        everything = torch.arange(self.num_items, device=self.rows.device)
+        everything = everything.expand(len(self.rows), -1)
+        if isinstance(self.score, DotScores):
+            (scores,) = upcast(self.score.catalogue())
+        else:
+            scores = self.scores(self.rows, everything)
+        violates = ~(scores <= self.threshold) & (everything != self.own)
+        violates = violates & ~self.known.dense(self.rows)
+        count = violates.sum(dim=-1)
+        some = count.clamp(min=1)
+        miss = torch.log1p(-some / self.negatives.squeeze(-1).clamp(min=1).double())
+        u = torch.rand(
+            len(count), dtype=torch.float64, device=count.device, generator=self.generator
+        )
+        trials = (torch.log1p(-u) / miss).ceil().clamp(1, self.max_trials + 1).long()
+        found = (count > 0) & (trials <= self.max_trials)
+        place = 1 + self.below(some.unsqueeze(-1), 1)
+        nth = violates.cumsum(dim=-1, dtype=torch.int32)
+        item = torch.searchsorted(nth, place.to(torch.int32)).squeeze(-1)
+        return Violators(
+            torch.where(found, item, 0), torch.where(found, trials, self.max_trials), found
+        )
+
+    def scores(self, rows: Tensor, items: Tensor) -> Tensor:
+        """The scores of ``items [R, k]``, in float32 at least."""
+        if isinstance(self.score, Tensor):
+            scores = self.score[rows.unsqueeze(-1), items]
+        else:
+            scores = self.score(rows, items)
+        if scores.shape != items.shape:
+            raise ValueError(
+                f"score(rows {shape_text(rows)}, items {shape_text(items)}) must return one score "
+                f"for each item, {shape_text(items)}; got {shape_text(scores)}."
+            )
+        return upcast(scores)[0]
+
+    def violates(self, rows: Tensor, items: Tensor, scores: Tensor) -> Tensor:
+        """Which items violate. A NaN does, so that it shows in the loss and is not passed over."""
+        violates = ~(scores <= self.threshold[rows]) & (items != self.own[rows])
+        if self.redraw_known:
+            return violates & (self.negatives[rows] > 0)
+        if violates.device.type != "cpu":
+            return violates & ~self.known.contains(rows, items)
+        # Looking up the few violators alone is faster where counting them makes nobody wait.
+        row, column = violates.nonzero(as_tuple=True)
+        known = self.known.contains(rows[row], items[row, column].unsqueeze(-1)).squeeze(-1)
+        violates[row, column] = ~known
+        return violates
+
+    def draw(self, rows: Tensor, draws: int) -> Tensor:
+        """Uniform items ``[R, draws]``: of the catalogue, or of the true negatives."""
+        if not self.redraw_known:
+            return torch.randint(
+                self.num_items,
+                (len(rows), draws),
+                device=rows.device,
+                generator=self.generator,
+            )
+        place = self.below(self.negatives[rows].clamp(min=1), draws)
+        place = place + (place >= self.own_place[rows]).long()
+        return self.known.unknown(rows, place)
+
+    def below(self, bound: Tensor, draws: int) -> Tensor:
+        """Uniform whole numbers ``[R, draws]`` in [0, bound), ``bound [R, 1]``."""
+        wide = torch.randint(
+            1 << 62, (len(bound), draws), device=bound.device, generator=self.generator
+        )
+        return wide % bound
+
+
+def _known_items(
+    known: KnownItems | Tensor | None, rows: int, num_items: int, device: torch.device
+) -> KnownItems:
+    """The known items in one form, checked against the batch."""
+    if known is None:
+        nothing = torch.empty(0, dtype=torch.long, device=device)
+        return KnownItems(nothing, nothing, num_items=num_items)
+    if isinstance(known, Tensor):
+        check_mask("known", known)
+        if known.shape != (rows, num_items):
+            raise ValueError(
+                f"known {shape_text(known)} must be a table [rows, num_items], {(rows, num_items)}."
+            )
+        return KnownItems.from_mask(known)
+    known.check_fits(rows, num_items)
+    return known

@@ -1,0 +1,263 @@
+"""Interactions to a ranking of all items for each user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossmith.core.metric import Metric
+from lossmith.core.module import Objective
+from lossmith.core.spec import Inputs
+from lossmith.data.embedded import embedded
+from lossmith.data.interactions import InteractionData, read_interactions, split_interactions
+from lossmith.kernels.known_items import KnownItems
+from lossmith.kernels.violators import dot_scores, sample_violators
+from lossmith.metrics.recommendation import top_k_metrics
+from lossmith.tasks.factorization import Factorization
+from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.task import Description, Learner, Problem, Task
+from lossmith.tasks.text import shuffled_batches
+
+USERS_AT_ONCE = 256
+
+
+class Batch:
+    """Positive pairs, with the settings and the random state that draw negatives for them."""
+
+    def __init__(
+        self, users: Tensor, items: Tensor, settings: Mapping[str, Any], generator: torch.Generator
+    ) -> None:
+        self.users, self.items = users, items
+        self.settings, self.generator = settings, generator
+
+
+class RecommendationProblem(Problem):
+    """Pairs (user, item) that happened; everything else is unknown, mostly no."""
+
+    def __init__(self, data: InteractionData, description: Description) -> None:
+        self.users, self.items = data.users, data.items
+        self.description = description
+        self.pairs = {
+            name: (torch.from_numpy(part.users), torch.from_numpy(part.items))
+            for name, part in data.parts.items()
+        }
+        self.taken = {
+            name: KnownItems(*pairs, num_items=data.items) for name, pairs in self.pairs.items()
+        }
+        self.known = self.taken["train"]
+
+    def model(self, settings: Mapping[str, Any]) -> nn.Module:
+        """Matrix factorisation."""
+        return Factorization(self.users, self.items, dimension=settings["dimension"])
+
+    def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
+        """Positive pairs; negatives are drawn with a generator of their own, also by seed."""
+        users, items = self.pairs["train"]
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch + 50_000)
+        for rows in shuffled_batches(len(users), settings["batch_size"], seed, epoch):
+            yield Batch(users[rows], items[rows], settings, generator)
+
+    def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
+        """The objective on one batch, and the penalty on the vectors that the batch used."""
+        assert isinstance(model, Factorization)
+        value, used = _FEEDS[feed](self, model, batch, objective)
+        l2 = batch.settings["l2"]
+        if l2 > 0:
+            value = value + l2 * model.squared_norm(batch.users, used) / len(batch.users)
+        return value
+
+    def negatives(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
+        """Uniform items ``[B, count]`` for each pair, and which of them are true negatives."""
+        items = torch.randint(self.items, (len(batch.users), count), generator=batch.generator)
+        return items, ~self.known.contains(batch.users.unsqueeze(-1).expand_as(items), items)
+
+    @torch.no_grad()
+    def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Each metric over all items, the user's training items left out, mean over users."""
+        sums = {metric.name: 0.0 for metric in metrics}
+        counts = dict.fromkeys(sums, 0)
+        users, _ = self.pairs[part]
+        for some in torch.split(torch.unique(users), USERS_AT_ONCE):
+            relevant = self.taken[part].dense(some)
+            excluded = self.known.dense(some)
+            if part == "test" and "valid" in self.taken:
+                excluded |= self.taken["valid"].dense(some)
+            for name, values in top_k_metrics(
+                model.all_scores(some), relevant, excluded, metrics
+            ).items():
+                real = ~values.isnan()
+                sums[name] += float(values[real].sum())
+                counts[name] += int(real.sum())
+        return {name: sums[name] / max(counts[name], 1) for name in sums}
+
+
+Fed = tuple[Tensor, Tensor]
+
+
+def _pairwise(
+    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
+) -> Fed:
+    """Each positive against uniform true negatives."""
+    items, real = problem.negatives(batch, batch.settings["negatives"])
+    positive = model(batch.users, batch.items).unsqueeze(-1).expand_as(items)
+    value = objective(positive, model(batch.users, items), mask=real)
+    return value, torch.cat([batch.items, items.flatten()])
+
+
+def _pointwise(
+    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
+) -> Fed:
+    """Positives are yes; uniform true negatives are no."""
+    items, real = problem.negatives(batch, batch.settings["negatives"])
+    candidates = torch.cat([batch.items.unsqueeze(-1), items], dim=-1)
+    mask = torch.cat([torch.ones_like(real[:, :1]), real], dim=-1)
+    target = torch.zeros_like(candidates)
+    target[:, 0] = 1
+    return objective(model(batch.users, candidates), target, mask=mask), candidates
+
+
+def _draws(
+    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
+) -> Fed:
+    """WARP's sampler: the first violator of each positive, and the trials it took."""
+    margin = objective.given.get("margin", objective.spec.knobs["margin"].default)
+    assert isinstance(margin, (int, float))
+    score = dot_scores(
+        model.users(batch.users).detach(),
+        model.items.weight.detach(),
+        model.item_bias.weight.detach().squeeze(-1),
+    )
+    positive = model(batch.users, batch.items)
+    drawn = sample_violators(
+        score,
+        positive.detach() - model.offset.detach(),
+        num_items=problem.items,
+        margin=margin,
+        max_trials=batch.settings["max_trials"],
+        known=problem.known.rows(batch.users),
+        generator=batch.generator,
+    )
+    value = objective(
+        positive,
+        model(batch.users, drawn.item).unsqueeze(-1),
+        num_items=problem.items,
+        trials=drawn.trials.unsqueeze(-1),
+        mask=drawn.found.unsqueeze(-1),
+    )
+    return value, torch.cat([batch.items, drawn.item])
+
+
+def _catalogue(
+    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
+) -> Fed:
+    """Each positive against every item that its user has not taken."""
+    free = ~problem.known.dense(batch.users)
+    positive = model(batch.users, batch.items)
+    return objective(positive, model.all_scores(batch.users), mask=free), batch.items
+
+
+def _softmax(
+    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
+) -> Fed:
+    """The item taken as a class among all items."""
+    return objective(model.all_scores(batch.users), batch.items), batch.items
+
+
+_FEEDS = {
+    "positive+draws": _draws,
+    "positive+negative": _pairwise,
+    "positive+catalogue": _catalogue,
+    "logits+binary": _pointwise,
+    "logits+class": _softmax,
+}
+
+RECOMMENDATION_SETTINGS: Mapping[str, Setting] = {
+    "user": Setting(str, "", "name of the user column; empty: guessed"),
+    "item": Setting(str, "", "name of the item column; empty: guessed"),
+    "value": Setting(str, "", "name of the rating or count column; empty: guessed"),
+    "minimum": Setting(float, None, "smallest rating that counts as an interaction; empty: any"),
+    "dimension": Setting(int, 64, "size of the user and item vectors", low=1),
+    "negatives": Setting(int, 1, "uniform negatives per positive, for the losses that take them"),
+    "max_trials": Setting(int, 50, "draws in search of a violator, for WARP", low=1),
+    "l2": Setting(float, 0.0, "penalty on the squared vectors that a batch used", low=0.0),
+}
+
+
+class RecommendationTask(Task):
+    """Interactions to a ranking of all items."""
+
+    family = "recommendation"
+    default_losses = ("binary_cross_entropy", "bpr", "warp")
+    metric_names = ("precision@10", "recall@10", "ndcg@10", "auc")
+    peers = ("lightfm(loss='warp')",)
+    presets = {"factorization": {"epochs": 30, "batch_size": 1024, "learning_rate": 3e-3}}
+    settings = {
+        "model": Setting(str, "factorization", "reference model", choices=("factorization",)),
+        **COMMON,
+        **RECOMMENDATION_SETTINGS,
+    }
+    feeds = {
+        "positive+draws": (
+            "objective(positive, negatives, num_items=N, mask=true_negative)"
+            "  # [B], [B, T] draws in order; see lm.sample_violators"
+        ),
+        "positive+negative": "objective(positive, negative)  # both [B]",
+        "positive+catalogue": "objective(positive, scores, mask=true_negative)  # [B], [B, N]",
+        "logits+binary": "objective(scores, target)  # both [B, K]; target 1 = taken, 0 = drawn",
+        "logits+class": "objective(scores, item)  # [B, N] over all items, [B] the item taken",
+    }
+
+    def problem(self, data: str, settings: Mapping[str, Any]) -> RecommendationProblem:
+        """The data in tensors."""
+        return _load(
+            data,
+            (settings["user"], settings["item"], settings["value"], settings["minimum"]),
+            (settings["test"], settings["valid"], settings["split_seed"]),
+        )
+
+    def learner(
+        self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int
+    ) -> Learner:
+        """Our model under an objective, or LightFM as the anchor."""
+        if self.is_peer(loss):
+            from lossmith.tasks.lightfm import LightFMLearner
+
+            assert isinstance(problem, RecommendationProblem)
+            return LightFMLearner(problem, loss, settings, seed)
+        return super().learner(problem, loss, settings, seed)
+
+
+@lru_cache(maxsize=2)
+def _load(
+    data: str, roles: tuple[str, str, str, float | None], split: tuple[float, float, int]
+) -> RecommendationProblem:
+    user, item, value, minimum = roles
+    test, valid, seed = split
+    if data == "embedded":
+        found = embedded("recommendation")
+        assert isinstance(found, InteractionData)
+        source = found
+    else:
+        source = read_interactions(
+            data, user=user or None, item=item or None, value=value or None, minimum=minimum
+        )
+    whole = split_interactions(source, test=test, valid=valid, seed=seed)
+    made = [part for part in whole.parts if part not in source.parts]
+    description = Description(
+        name=whole.name,
+        rows={name: len(part.users) for name, part in whole.parts.items()},
+        notes=whole.notes,
+        fingerprint=whole.fingerprint,
+        split=" and ".join(source.parts)
+        + " as given"
+        + (f", {' and '.join(made)} drawn, s{seed}" if made else ""),
+        facts={"users": whole.users, "items": whole.items},
+    )
+    return RecommendationProblem(whole, description)
+
+
+TASK = RecommendationTask()

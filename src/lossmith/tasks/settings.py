@@ -1,0 +1,92 @@
+"""The settings of a task: their defaults, their checks, and the words for a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lossmith.core.words import did_you_mean
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its type, default (None: the model's preset says), meaning and bounds."""
+
+    kind: type
+    default: Any
+    help: str
+    choices: tuple[Any, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def read(self, name: str, value: Any) -> Any:
+        """The value in its type; text from a command line is converted."""
+        if value is None:
+            return None
+        try:
+            read = self._convert(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{name}={value!r} is not a {_KIND_NAMES[self.kind]} ({self.help})."
+            ) from None
+        if self.choices is not None and read not in self.choices:
+            listed = ", ".join(map(str, self.choices))
+            raise ValueError(f"{name}={value!r} is not a choice; expected one of {listed}.")
+        if (self.low is not None and read < self.low) or (
+            self.high is not None and read > self.high
+        ):
+            low = "-inf" if self.low is None else f"{self.low:g}"
+            high = "inf" if self.high is None else f"{self.high:g}"
+            raise ValueError(f"{name}={read!r} must lie in [{low}, {high}] ({self.help}).")
+        return read
+
+    def _convert(self, value: Any) -> Any:
+        if self.kind is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError
+        if isinstance(value, bool) and self.kind is not bool:
+            raise TypeError
+        return self.kind(value)
+
+
+_KIND_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
+
+# What every task has. A default of None is filled in by the preset of the model.
+COMMON: Mapping[str, Setting] = {
+    "epochs": Setting(int, None, "passes over the training part", low=1),
+    "batch_size": Setting(int, None, "training examples per step", low=1),
+    "learning_rate": Setting(float, None, "step size of Adam", low=0.0),
+    "weight_decay": Setting(float, 0.0, "decoupled weight decay of AdamW", low=0.0),
+    "test": Setting(float, 0.2, "share held out for the test, where the data has none", low=0.0),
+    "valid": Setting(
+        float,
+        0.1,
+        "share of the training part held out to choose the epoch; 0: the last epoch is reported",
+        low=0.0,
+        high=0.9,
+    ),
+    "split_seed": Setting(int, 0, "seed of the split; the same for every run"),
+    "evaluate_every": Setting(int, 1, "epochs between two evaluations", low=1),
+    "metric": Setting(str, "", "the metric that decides; empty: the task's default"),
+    "metrics": Setting(str, "", "metrics to report, comma-separated; empty: the task's own"),
+    "threads": Setting(int, 1, "threads of each training", low=1),
+}
+
+
+def resolve(
+    settings: Mapping[str, Setting],
+    presets: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Every setting with its value: given, or the model's preset, or the default."""
+    for name in given:
+        if name not in settings:
+            raise ValueError(f"there is no setting {name!r}.{did_you_mean(name, settings)}")
+    values = {name: setting.read(name, given.get(name)) for name, setting in settings.items()}
+    model = values["model"] if values["model"] is not None else settings["model"].default
+    values["model"] = model
+    preset = presets[model]
+    for name, setting in settings.items():
+        if values[name] is None:
+            values[name] = preset.get(name, setting.default)
+    return values

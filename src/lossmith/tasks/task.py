@@ -1,0 +1,193 @@
+"""What a task is: how data becomes batches, how outputs meet a loss, how a model is judged."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lossmith.core.call import split_list
+from lossmith.core.metric import Metric, find_metric
+from lossmith.core.module import Objective
+from lossmith.core.spec import Inputs, Spec, objectives, parse
+from lossmith.modules import from_text
+from lossmith.tasks.settings import Setting, resolve
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the data is, for the report's signature and notes."""
+
+    name: str
+    rows: Mapping[str, int]
+    notes: tuple[str, ...]
+    fingerprint: str
+    split: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Learner(ABC):
+    """Something that trains, an epoch at a time; ``model`` is what the problem evaluates."""
+
+    model: Any
+
+    @abstractmethod
+    def epoch(self) -> float:
+        """Train for one pass; return the mean training loss (NaN where a peer reports none)."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """How many numbers it learns."""
+
+
+class Problem(ABC):
+    """Data in tensors: makes batches, feeds an objective, evaluates a model."""
+
+    description: Description
+
+    @abstractmethod
+    def model(self, settings: Mapping[str, Any]) -> nn.Module:
+        """A fresh model; its initial weights come from torch's global seed."""
+
+    @abstractmethod
+    def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Any]:
+        """The batches of one epoch, in an order that depends on seed and epoch alone."""
+
+    @abstractmethod
+    def cost(self, model: nn.Module, batch: Any, objective: Objective, feed: Inputs) -> Tensor:
+        """The value of the objective on one batch."""
+
+    @abstractmethod
+    def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Each metric of the model on one part ("valid" or "test")."""
+
+    @property
+    def has_valid(self) -> bool:
+        """Whether there is a part to choose the epoch on."""
+        return self.description.rows.get("valid", 0) > 0
+
+
+class Task(ABC):
+    """A family of problems: which settings, models, losses and metrics it has."""
+
+    family: ClassVar[str]
+    default_losses: ClassVar[tuple[str, ...]]
+    metric_names: ClassVar[tuple[str, ...]]
+    settings: ClassVar[Mapping[str, Setting]]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    # The inputs this task can make, the preferred first, each with a line that shows the call.
+    feeds: ClassVar[Mapping[Inputs, str]]
+    peers: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def default_metric(self) -> str:
+        """The metric that decides unless another is named."""
+        return self.metric_names[0]
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every setting with its value; an unknown name or a bad value raises."""
+        values = resolve(self.settings, self.presets, given)
+        self.metrics(values)
+        return values
+
+    def metrics(self, settings: Mapping[str, Any]) -> tuple[Metric, ...]:
+        """The metrics that are reported; the first decides which epoch and which loss is best."""
+        names = split_list(settings["metrics"]) or list(self.metric_names)
+        first = settings["metric"] or names[0]
+        ordered = [first, *(name for name in names if name != first)]
+        return tuple(find_metric(name, self.family) for name in ordered)
+
+    def fitting(self) -> tuple[Spec, ...]:
+        """The objectives that this task can train with."""
+        return tuple(spec for spec in objectives() if set(spec.inputs) & set(self.feeds))
+
+    def feed(self, spec: Spec) -> Inputs:
+        """The inputs that this task makes for an objective."""
+        for inputs in self.feeds:
+            if inputs in spec.inputs:
+                return inputs
+        fitting = ", ".join(other.name for other in self.fitting())
+        raise ValueError(
+            f"{spec.name} takes {' or '.join(spec.inputs)}, which the {self.family} task does not "
+            f"have. Losses that fit: {fitting}."
+        )
+
+    def is_peer(self, loss: str) -> bool:
+        """Whether the text names another library's learner (``lightfm(...)``)."""
+        return loss.split("(")[0].strip() in {peer.split("(")[0] for peer in self.peers}
+
+    def check(self, loss: str, settings: Mapping[str, Any]) -> None:
+        """Raise unless the loss reads, has these knobs, and fits this task."""
+        if not self.is_peer(loss):
+            self.feed(parse(loss)[0])
+
+    def describe(self, data: str, settings: Mapping[str, Any]) -> Description:
+        """What the data is, after reading it."""
+        return self.problem(data, settings).description
+
+    @abstractmethod
+    def problem(self, data: str, settings: Mapping[str, Any]) -> Problem:
+        """The data in tensors; the same data and settings are read once per process."""
+
+    def learner(
+        self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int
+    ) -> Learner:
+        """What trains: a reference model under an objective, or a peer."""
+        return GradientLearner(self, problem, loss, settings, seed)
+
+    def usage(self, loss: str) -> str:
+        """The lines of PyTorch that use this loss outside the tool."""
+        if self.is_peer(loss):
+            return f"# {loss} is another library's learner, not an objective of lossmith."
+        objective = from_text(loss)
+        given = ", ".join(f"{name}={value!r}" for name, value in objective.given.items())
+        call = self.feeds[self.feed(objective.spec)]
+        return (
+            "import lossmith as lm\n\n"
+            f"objective = lm.{objective.spec.module_name}({given})\n"
+            f"loss = {call}\n"
+            "loss.backward()"
+        )
+
+
+class GradientLearner(Learner):
+    """A reference model trained by AdamW under one objective."""
+
+    def __init__(
+        self, task: Task, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int
+    ) -> None:
+        torch.manual_seed(seed)
+        self.problem, self.settings, self.seed = problem, settings, seed
+        self.model: nn.Module = problem.model(settings)
+        self.objective = from_text(loss)
+        self.feed = task.feed(self.objective.spec)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
+            fused=True,
+        )
+        self.done = 0
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learns."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def epoch(self) -> float:
+        """Train for one pass; return the mean training loss."""
+        self.model.train()
+        self.done += 1
+        costs = []
+        for batch in self.problem.batches(self.settings, self.seed, self.done):
+            cost = self.problem.cost(self.model, batch, self.objective, self.feed)
+            self.optimizer.zero_grad(set_to_none=True)
+            cost.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self.optimizer.step()
+            costs.append(cost.detach())
+        return float(torch.stack(costs).mean())

@@ -1,0 +1,172 @@
+"""What classification and tagging share: texts in tensors, the reference models, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossmith.data.embedded import embedded
+from lossmith.data.text import TextData, read_text, split_text
+from lossmith.tasks.encoder import encode, train_tokenizer
+from lossmith.tasks.settings import Setting
+from lossmith.tasks.task import Description
+from lossmith.tasks.text_models import Bag, ConvolutionalNet, RecurrentNet, SeparateBags
+
+TEXT_SETTINGS: Mapping[str, Setting] = {
+    "text": Setting(str, "", "name of the text column; empty: guessed"),
+    "label": Setting(str, "", "name of the label column; empty: guessed"),
+    "tokenizer": Setting(str, None, "what a token is", choices=("words", "subwords")),
+    "vocabulary": Setting(int, None, "tokens known to the model", low=4),
+    "length": Setting(int, None, "tokens of a text that are read", low=1),
+    "keep": Setting(str, None, "which end of a long text is read", choices=("first", "last")),
+    "dimension": Setting(int, None, "size of a word embedding", low=1),
+    "hidden": Setting(int, None, "size of the hidden layer or state", low=1),
+    "filters": Setting(int, 250, "filters of the CNN", low=1),
+    "width": Setting(int, 3, "words under a filter of the CNN", low=1),
+    "dropout": Setting(float, None, "dropout", low=0.0, high=0.95),
+}
+
+_BAG = {
+    "tokenizer": "words",
+    "vocabulary": 8000,
+    "length": 512,
+    "keep": "first",
+    "dimension": 64,
+    "dropout": 0.0,
+    "hidden": 1,
+    "epochs": 10,
+    "batch_size": 128,
+    "learning_rate": 5e-3,
+}
+# Su 2017's settings, from the Keras examples that it started from.
+_CNN = {
+    "tokenizer": "words",
+    "vocabulary": 5000,
+    "length": 400,
+    "keep": "last",
+    "dimension": 50,
+    "hidden": 250,
+    "dropout": 0.2,
+    "epochs": 10,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+}
+_LSTM = {
+    **_CNN,
+    "vocabulary": 20000,
+    "length": 80,
+    "dimension": 128,
+    "hidden": 128,
+    "epochs": 15,
+}
+TEXT_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "bag": _BAG,
+    "subword_bag": {**_BAG, "tokenizer": "subwords"},
+    "cnn": _CNN,
+    "lstm": _LSTM,
+}
+SEPARATE_PRESET: Mapping[str, Any] = {**_BAG, "dimension": 16}
+
+
+def build_text_model(settings: Mapping[str, Any], vocabulary: int, outputs: int) -> nn.Module:
+    """The model that ``settings["model"]`` names."""
+    kind, dimension, dropout = settings["model"], settings["dimension"], settings["dropout"]
+    if kind == "separate":
+        return SeparateBags(vocabulary, outputs, dimension=dimension, dropout=dropout)
+    if kind == "cnn":
+        return ConvolutionalNet(
+            vocabulary,
+            outputs,
+            dimension=dimension,
+            filters=settings["filters"],
+            width=settings["width"],
+            hidden=settings["hidden"],
+            dropout=dropout,
+        )
+    if kind == "lstm":
+        return RecurrentNet(
+            vocabulary, outputs, dimension=dimension, hidden=settings["hidden"], dropout=dropout
+        )
+    return Bag(vocabulary, outputs, dimension=dimension, dropout=dropout)
+
+
+@dataclass(frozen=True)
+class TextTensors:
+    """Encoded texts and their labels, by part."""
+
+    ids: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+    classes: tuple[str, ...]
+    vocabulary: int
+    description: Description
+
+
+def load_text(family: str, data: str, settings: Mapping[str, Any]) -> TextTensors:
+    """Read, split and encode; once per process for the same data and settings."""
+    return _load_text(
+        family,
+        data,
+        settings["text"],
+        settings["label"],
+        (settings["test"], settings["valid"], settings["split_seed"]),
+        (settings["tokenizer"], settings["vocabulary"], settings["length"], settings["keep"]),
+    )
+
+
+@lru_cache(maxsize=4)
+def _load_text(
+    family: str,
+    data: str,
+    text: str,
+    label: str,
+    split: tuple[float, float, int],
+    encoding: tuple[Any, int, int, str],
+) -> TextTensors:
+    source: TextData
+    if data == "embedded":
+        found = embedded(family)
+        assert isinstance(found, TextData)
+        source = found
+    else:
+        source = read_text(data, family, text=text or None, label=label or None)
+    test, valid, seed = split
+    given = " and ".join(source.parts)
+    whole = split_text(source, test=test, valid=valid, seed=seed)
+    kind, vocabulary, length, keep = encoding
+    tokenizer = train_tokenizer(whole.parts["train"].texts, kind, vocabulary)
+    parts = whole.parts
+    made = [part for part in parts if part not in source.parts]
+    split_text_ = f"{given} as given" + (f", {' and '.join(made)} drawn, s{seed}" if made else "")
+    description = Description(
+        name=whole.name,
+        rows={name: len(part.texts) for name, part in parts.items()},
+        notes=whole.notes,
+        fingerprint=whole.fingerprint,
+        split=split_text_,
+        facts={"classes": len(whole.classes), "vocabulary": tokenizer.get_vocab_size()},
+    )
+    return TextTensors(
+        ids={name: encode(tokenizer, part.texts, length, keep) for name, part in parts.items()},
+        labels={name: torch.from_numpy(part.labels) for name, part in parts.items()},
+        classes=whole.classes,
+        vocabulary=tokenizer.get_vocab_size(),
+        description=description,
+    )
+
+
+def shuffled_batches(rows: int, size: int, seed: int, epoch: int) -> Iterable[Tensor]:
+    """Row numbers in batches, in an order that depends on seed and epoch alone."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+    return torch.split(torch.randperm(rows, generator=generator), size)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, ids: Tensor, size: int = 512) -> Tensor:
+    """The logits of every row, without dropout."""
+    model.eval()
+    return torch.cat([model(part) for part in torch.split(ids, size)])

@@ -1,0 +1,80 @@
+"""One training from beginning to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from lossmith.core.metric import Metric
+from lossmith.tasks.registry import load_task
+from lossmith.training.job import Epoch, Job, Outcome
+
+Report = Callable[[Epoch, int], None]
+
+
+def run_job(job: Job, *, report: Report | None = None) -> Outcome:
+    """Train and evaluate; ``report(epoch, total)`` is called after each evaluated epoch."""
+    task = load_task(job.family)
+    settings = task.resolve(job.settings)
+    torch.set_num_threads(settings["threads"])
+    metrics = task.metrics(settings)
+    problem = task.problem(job.data, settings)
+    _forget_peak_memory()
+    learner = task.learner(problem, job.loss, settings, job.seed)
+
+    total, every = settings["epochs"], settings["evaluate_every"]
+    epochs: list[Epoch] = []
+    training_seconds = pass_seconds = 0.0
+    for number in range(1, total + 1):
+        began = time.perf_counter()
+        loss = learner.epoch()
+        seconds = time.perf_counter() - began
+        training_seconds += seconds
+        pass_seconds += seconds
+        if number % every and number != total:
+            continue
+        valid = problem.evaluate(learner.model, "valid", metrics) if problem.has_valid else {}
+        test = problem.evaluate(learner.model, "test", metrics)
+        epochs.append(Epoch(number, loss, pass_seconds, valid, test))
+        pass_seconds = 0.0
+        if report is not None:
+            report(epochs[-1], total)
+
+    chosen = choose_epoch(epochs, metrics[0])
+    return Outcome(
+        epochs=tuple(epochs),
+        chosen=chosen.number,
+        scores=chosen.test,
+        seconds=training_seconds,
+        peak_memory_mb=_peak_memory_mb(),
+        parameters=learner.parameters,
+    )
+
+
+def choose_epoch(epochs: list[Epoch], metric: Metric) -> Epoch:
+    """The best epoch on validation data, the earliest of equals; without such data the last."""
+    if not epochs[-1].valid:
+        return epochs[-1]
+    sign = 1.0 if metric.higher_is_better else -1.0
+    return max(epochs, key=lambda epoch: (sign * epoch.valid[metric.name], -epoch.number))
+
+
+def _forget_peak_memory() -> None:
+    """Let the peak start anew where the system can (Linux): a worker trains job after job."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_memory_mb() -> float:
+    """The largest resident memory since :func:`_forget_peak_memory`; NaN where it is unknown."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    peak = next((line.split()[1] for line in lines if line.startswith("VmHWM")), "nan")
+    return float(peak) / 1024

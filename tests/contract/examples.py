@@ -1,0 +1,254 @@
+"""A small legitimate batch for every kind of inputs that an objective may declare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """Predictions (which receive gradient), labels, and what else the call needs."""
+
+    predictions: tuple[Tensor, ...]
+    labels: tuple[Any, ...] = ()
+    needed: Mapping[str, Any] = field(default_factory=dict)  # knobs without a default
+    mask: Tensor | None = None  # all True, in the shape that the objective takes
+    weight: Tensor | None = None  # all ones, likewise
+    # What a perfect model would give: True once the predictions are right.
+    solved: Callable[[tuple[Tensor, ...]], bool] = lambda predictions: True
+
+    def rows(self, start: int, stop: int) -> Example:
+        """Some rows of the batch."""
+
+        def cut(value: Any) -> Any:
+            return value if value is None else value[start:stop]
+
+        return replace(
+            self,
+            predictions=tuple(map(cut, self.predictions)),
+            labels=tuple(map(cut, self.labels)),
+            mask=cut(self.mask),
+            weight=cut(self.weight),
+        )
+
+    def with_predictions(self, *predictions: Tensor) -> Example:
+        return replace(self, predictions=predictions)
+
+    def to(self, dtype: torch.dtype) -> Example:
+        return self.with_predictions(*(p.to(dtype) for p in self.predictions))
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.predictions[0])
+
+
+def _ones(*shape: int) -> dict[str, Tensor]:
+    return {"mask": torch.ones(*shape, dtype=torch.bool), "weight": torch.ones(*shape)}
+
+
+def _randn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _randint(seed: int, high: int, *shape: int) -> Tensor:
+    return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed + 1000))
+
+
+def class_example(seed: int) -> Example:
+    target = _randint(seed, 4, 6)
+    return Example(
+        (_randn(seed, 6, 4),),
+        (target,),
+        **_ones(6),
+        solved=lambda p: bool((p[0].argmax(-1) == target).all()),
+    )
+
+
+def distribution_example(seed: int) -> Example:
+    target = (2 * _randn(seed + 1, 6, 4)).softmax(-1)
+    return Example(
+        (_randn(seed, 6, 4),),
+        (target,),
+        **_ones(6),
+        solved=lambda p: bool((p[0].softmax(-1) - target).abs().max() < 0.05),
+    )
+
+
+def binary_example(seed: int) -> Example:
+    target = _randint(seed, 2, 6, 3).float()
+    return Example(
+        (_randn(seed, 6, 3),),
+        (target,),
+        **_ones(6, 3),
+        solved=lambda p: bool(((p[0] > 0) == (target > 0)).all()),
+    )
+
+
+def partial_example(seed: int) -> Example:
+    labels = _randint(seed, 3, 6, 3).float() - 1
+    labels[0] = torch.tensor([1.0, 0.0, -1.0])
+    return Example(
+        (_randn(seed, 6, 3),),
+        (labels,),
+        **_ones(6, 3),
+        solved=lambda p: bool((((p[0] > 0) == (labels > 0)) | (labels == -1)).all()),
+    )
+
+
+def number_example(seed: int) -> Example:
+    target = _randn(seed + 1, 6)
+    return Example(
+        (_randn(seed, 6),),
+        (target,),
+        {"epsilon": 0.1},
+        **_ones(6),
+        solved=lambda p: bool(((p[0] - target).abs() < 0.15).all()),
+    )
+
+
+def pair_example(seed: int) -> Example:
+    same = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        gap = (p[0] - p[1]).norm(dim=-1)
+        return bool(gap[same == 1].max() < gap[same == 0].min())
+
+    # Close enough together that the pairs that differ are inside the margin.
+    x1 = _randn(seed, 6, 4)
+    return Example((x1, x1 + 0.1 * _randn(seed + 1, 6, 4)), (same,), **_ones(6), solved=solved)
+
+
+def triplet_example(seed: int) -> Example:
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        return bool(((p[0] - p[1]).norm(dim=-1) < (p[0] - p[2]).norm(dim=-1)).all())
+
+    points = (_randn(seed, 6, 4), _randn(seed + 1, 6, 4), _randn(seed + 2, 6, 4))
+    return Example(points, **_ones(6), solved=solved)
+
+
+def _nearest_is_own(p: tuple[Tensor, ...]) -> bool:
+    unit = [x / x.norm(dim=-1, keepdim=True) for x in p]
+    return bool(((unit[0] @ unit[1].T).argmax(-1) == torch.arange(len(p[0]))).all())
+
+
+def queries_example(seed: int) -> Example:
+    vectors = (_randn(seed, 6, 8), _randn(seed + 1, 6, 8))
+    return Example(vectors, **_ones(6), solved=_nearest_is_own)
+
+
+def relevance_example(seed: int) -> Example:
+    relevance = torch.stack(
+        [torch.randperm(5, generator=torch.Generator().manual_seed(seed + i)) for i in range(4)]
+    )
+
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        # The best item first: what every ranking objective must reach.
+        return bool((p[0].argmax(-1) == relevance.argmax(-1)).all())
+
+    return Example(
+        (_randn(seed, 4, 5),),
+        (relevance,),
+        mask=torch.ones(4, 5, dtype=torch.bool),
+        weight=torch.ones(4),
+        solved=solved,
+    )
+
+
+def positive_negative_example(seed: int) -> Example:
+    return Example(
+        (_randn(seed, 6), _randn(seed + 1, 6)),
+        **_ones(6),
+        solved=lambda p: bool((p[0] > p[1]).all()),
+    )
+
+
+def draws_example(seed: int) -> Example:
+    return Example(
+        (_randn(seed, 6), _randn(seed + 1, 6, 8)),
+        (),
+        {"num_items": 100},
+        mask=torch.ones(6, 8, dtype=torch.bool),
+        weight=torch.ones(6),
+        solved=lambda p: bool((p[0] > p[1].amax(-1)).all()),
+    )
+
+
+def catalogue_example(seed: int) -> Example:
+    # Most items are below the positive, so that violators are rare and late trials matter.
+    positive, catalogue = 2.0 + _randn(seed, 6), _randn(seed + 1, 6, 60)
+    return Example(
+        (positive, catalogue),
+        mask=torch.ones(6, 60, dtype=torch.bool),
+        weight=torch.ones(6),
+        solved=lambda p: bool((p[0] > p[1].amax(-1)).all()),
+    )
+
+
+def keywords_example(seed: int) -> Example:
+    keywords = [[1], [2, (3, 4)], [0, 5]]
+
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        # Some keyword of each sequence is said where it is likeliest, phrases whole.
+        said = p[0].argmax(-1).tolist()
+        return all(
+            any(_occurs(row, k if isinstance(k, tuple) else (k,)) for k in wanted)
+            for row, wanted in zip(said, keywords, strict=True)
+        )
+
+    return Example(
+        (_randn(seed, 3, 5, 7),),
+        (keywords,),
+        mask=torch.ones(3, 5, dtype=torch.bool),
+        weight=torch.ones(3),
+        solved=solved,
+    )
+
+
+def _occurs(row: list[int], phrase: tuple[int, ...]) -> bool:
+    n = len(phrase)
+    return any(tuple(row[i : i + n]) == phrase for i in range(len(row) - n + 1))
+
+
+def marked_example(seed: int) -> Example:
+    target = _randint(seed, 7, 3, 5)
+    marked = _randint(seed + 1, 2, 3, 5).bool()
+    marked[:, 0] = True
+    return Example(
+        (_randn(seed, 3, 5, 7),),
+        (target, marked),
+        **_ones(3, 5),
+        solved=lambda p: bool(((p[0].argmax(-1) == target) | ~marked).all()),
+    )
+
+
+def hybrid_example(seed: int) -> Example:
+    marked = marked_example(seed)
+    target, where = marked.labels
+    # Keywords that the reference says, so that the three terms do not pull apart.
+    keywords = [[int(row[0])] for row in target]
+    return replace(marked, labels=(target, keywords, where), weight=torch.ones(3))
+
+
+EXAMPLES: dict[str, Callable[[int], Example]] = {
+    "logits+class": class_example,
+    "logits+distribution": distribution_example,
+    "logits+binary": binary_example,
+    "logits+partial": partial_example,
+    "prediction+number": number_example,
+    "pair+same": pair_example,
+    "triplet": triplet_example,
+    "queries+positives": queries_example,
+    "two views": queries_example,
+    "scores+relevance": relevance_example,
+    "positive+negative": positive_negative_example,
+    "positive+draws": draws_example,
+    "positive+catalogue": catalogue_example,
+    "logits+keywords": keywords_example,
+    "logits+marked": marked_example,
+    "logits+keywords+marked": hybrid_example,
+}
