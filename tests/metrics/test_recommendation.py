@@ -104,7 +104,9 @@ def test_auc_needs_an_item_that_is_not_relevant():
 def test_the_size_of_an_evaluation_chunk_changes_no_digit(chunk, ties):
     case = random_case(5, users=64, items=300, ties=ties)
     whole = top_k_metrics(*case, NAMES)
-    parts = [top_k_metrics(*rows, NAMES) for rows in zip(*(t.split(chunk) for t in case))]
+    parts = [
+        top_k_metrics(*rows, NAMES) for rows in zip(*(t.split(chunk) for t in case), strict=True)
+    ]
     for name in NAMES:
         joined = torch.cat([part[name] for part in parts])
         torch.testing.assert_close(joined, whole[name], rtol=0, atol=0, equal_nan=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import lossmith
 from lossmith.core.call import format_call, parse_call
+from lossmith.data.errors import DataError
 from lossmith.training.job import Job
 
 if TYPE_CHECKING:  # these need torch, and a plan does not
@@ -145,7 +146,7 @@ def make_plan(
         arms.insert(0, chosen)
     _check_distinct(arms)
     measured = _deciding_metric(task, arms)
-    description = task.describe(data, task.resolve(given))
+    description = _describe(task, data, given)
     plan = Plan(
         family=task.family,
         data=data,
@@ -243,6 +244,15 @@ def _split_outside(text: str, mark: str) -> list[str]:
             parts.append(text[start:i])
             start = i + 1
     return [part.strip() for part in [*parts, text[start:]]]
+
+
+def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description:
+    try:
+        return task.describe(data, task.resolve(given))
+    except DataError:
+        raise
+    except ValueError as error:  # a setting and the data that do not go together
+        raise PlanError(str(error)) from error
 
 
 def _check_distinct(arms: Sequence[Arm]) -> None:

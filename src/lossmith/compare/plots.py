@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lossmith.compare.plan import Plan
 from lossmith.compare.statistics import Analysis
@@ -30,7 +30,7 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", ":", "-.")
 # Stand-ins that no figure uses otherwise; each becomes a colour of the page.
 _INK, _FAINT = "#010203", "#040506"
-_WIDTH = 5.6  # inches
+_WIDTH = 4.8  # inches; narrow, so that the letters stay readable on a phone
 _FONT = 10.5  # points
 
 
@@ -58,17 +58,21 @@ def forest(analysis: Analysis) -> str:
         if math.isfinite(effect.low):
             axes.plot([effect.low, effect.high], [i, i], color=colour, linewidth=3)
         axes.plot([effect.difference], [i], "o", color=colour, markersize=8)
-        text = f"{one.arm}  {number(effect.difference, places, sign=True)}"
-        axes.annotate(
-            text, (0, i), (0, 11), xycoords=("axes fraction", "data"), textcoords="offset points"
+        axes.vlines(0, i - 0.2, i + 0.2, color=_INK, linewidth=1)
+        title = axes.annotate(
+            f"{_short(one.arm)}  {number(effect.difference, places, sign=True)}",
+            (0, i),
+            (0, 11),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
         )
-    axes.axvline(0, color=_INK, linewidth=1)
+        title.set_in_layout(False)  # a long name may not squeeze the plot
     axes.set_ylim(len(rows) - 0.55, -0.85)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     if not analysis.higher_is_better:
         axes.invert_xaxis()
-    axes.set_xlabel(f"{analysis.metric} minus that of {_short(analysis.baseline)}; right is better")
+    axes.set_xlabel(f"difference in {analysis.metric}; right is better")
     label = "; ".join(
         f"{one.arm}: {number(one.effect.difference, places, sign=True)}, 95 % interval "
         f"{interval_text(one.effect, places)}"
@@ -96,7 +100,7 @@ def curves(plan: Plan, outcomes: Mapping[tuple[str, int], Outcome]) -> str:
     axes.grid(axis="y", color=_FAINT, linewidth=0.8)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"test {plan.metric}")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _svg(figure, "curves", f"Test {plan.metric} after each epoch. {'; '.join(ends)}")
 
 
@@ -117,12 +121,12 @@ def _dash(index: int) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 36 else text[:35] + "…"
+    return text if len(text) <= 44 else text[:43] + "…"
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="none")
+    axes = figure.add_subplot(facecolor="none")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for spine in axes.spines.values():
@@ -140,9 +144,7 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     buffer = io.StringIO()
     # A salt makes the ids, which are random otherwise, the same every time.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": name}):
-        FigureCanvasSVG(figure).print_svg(
-            buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # needs torch, and a folder does not
     from lossmith.tasks.task import Description
 
 PLAN_FILE = "plan.json"
-OURS = (PLAN_FILE, "data.json", "environment.json", "runs", "lock")
-OURS_REPORT = ("report.html", "report.md", "results.json", "results.csv")
+REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
+OURS = (*REPORT_FILES, "data.json", "environment.json", "runs", PLAN_FILE)
 
 
 class Store:
@@ -47,9 +47,10 @@ class Store:
         except OSError as error:
             raise PlanError(f"{folder} cannot be used as the run folder: {error}.") from error
         with store._lock():
-            if fresh:
+            if fresh and (folder / PLAN_FILE).exists():
                 store._clear()
-            store._claim(plan)
+            else:
+                store._claim(plan)
             store.write_json(PLAN_FILE, {"conditions": plan.conditions(), "plan": plan.as_dict()})
             store.write_json("data.json", describe(description))
             store.write_json("environment.json", environment())
@@ -130,9 +131,8 @@ class Store:
             )
 
     def _clear(self) -> None:
-        if not (self.folder / PLAN_FILE).exists():
-            return  # nothing of ours is here; `_claim` decides whether the folder can be taken
-        for name in (*OURS_REPORT, *(name for name in OURS if name != "lock")):
+        """Remove what a comparison writes and nothing else."""
+        for name in OURS:
             path = self.folder / name
             if path.is_dir():
                 shutil.rmtree(path)

@@ -65,15 +65,13 @@ def interval_text(effect: Effect, places: int) -> str:
 def seconds_text(seconds: float) -> str:
     """A duration as a person says it.
 
-    >>> seconds_text(0.42), seconds_text(75), seconds_text(4000)
-    ('0.42 s', '75 s', '67 min')
+    >>> seconds_text(0.42), seconds_text(2.04), seconds_text(75), seconds_text(4000)
+    ('0.42 s', '2.0 s', '75 s', '67 min')
     """
     if not math.isfinite(seconds):
         return NOTHING
-    if seconds < 10:
-        return f"{seconds:.2g} s"
     if seconds < 600:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.{2 if seconds < 1 else 1 if seconds < 10 else 0}f} s"
     return f"{seconds / 60:.0f} min" if seconds < 36000 else f"{seconds / 3600:.0f} h"
 
 
@@ -113,29 +111,27 @@ def headline(analysis: Analysis) -> str:
     return f"No loss beats {analysis.baseline}" if "worse" in verdicts else "No difference found"
 
 
-def verdict(analysis: Analysis) -> str:
-    """The verdict in plain sentences."""
+def sentences(analysis: Analysis) -> list[str]:
+    """The verdict in plain sentences, the most important first."""
     if not analysis.comparisons:
-        return (
+        return [
             f"Only {analysis.baseline} was trained; name a second loss with --losses to compare it."
-        )
+        ]
     places = metric_places(analysis)
     sign = 1 if analysis.higher_is_better else -1
-    groups = {
-        kind: sorted(
-            (one for one in analysis.comparisons if one.verdict == kind),
-            key=lambda one: -sign * one.effect.difference,
-        )
-        for kind in ("better", "worse", "no difference found", "not enough seeds")
-    }
-    sentences = [
-        *_better(analysis, groups["better"], places),
-        *_worse(analysis, groups["worse"], places),
-        *_undecided(analysis, groups["no difference found"], places),
-        *_too_few(analysis, groups["not enough seeds"], places),
+    groups: dict[str, list[Comparison]] = {}
+    for one in sorted(analysis.comparisons, key=lambda one: -sign * one.effect.difference):
+        same = one.effect.n > 0 and one.ties == one.effect.n
+        groups.setdefault("same" if same else one.verdict, []).append(one)
+    return [
+        *_better(analysis, groups.get("better", []), places),
+        *_worse(analysis, groups.get("worse", []), places),
+        *_undecided(analysis, groups.get("no difference found", []), places),
+        *_too_few(analysis, groups.get("not enough seeds", []), places),
+        *_same(analysis, groups.get("same", [])),
         *_missing(analysis),
+        *([] if analysis.higher_is_better else [f"Lower {analysis.metric} is better."]),
     ]
-    return " ".join(sentences)
 
 
 def _signed(analysis: Analysis, one: Comparison, places: int) -> str:
@@ -146,17 +142,17 @@ def _better(analysis: Analysis, found: Sequence[Comparison], places: int) -> lis
     if not found:
         return []
     first, *rest = found
-    sentences = [
+    said = [
         f"{first.arm} beats {analysis.baseline} by {_signed(analysis, first, places)} "
         f"({evidence(first, places)})."
     ]
-    sentences += [
+    said += [
         f"{one.arm} beats it too, by {_signed(analysis, one, places)} ({evidence(one, places)})."
         for one in rest
     ]
     if rest:
-        sentences.append("The winners were compared with the baseline, not with each other.")
-    return sentences
+        said.append("The winners were compared with the baseline, not with each other.")
+    return said
 
 
 def _worse(analysis: Analysis, found: Sequence[Comparison], places: int) -> list[str]:
@@ -196,10 +192,20 @@ def _too_few(analysis: Analysis, found: Sequence[Comparison], places: int) -> li
         else f"{one.arm} has no seed in common with {analysis.baseline}"
         for one in found
     )
+    counts = _counts(found)
+    have = "1 seed is" if counts == "1" else f"{counts} seeds are"
     return [
-        f"{_counts(found)} seeds are not enough to judge {listing([one.arm for one in found])} "
+        f"{have} not enough to judge {listing([one.arm for one in found])} "
         f"against {analysis.baseline}: {reason}. So far: {each}. "
         f"The same command with --seeds {max(10, first.seeds_needed)} adds the missing ones."
+    ]
+
+
+def _same(analysis: Analysis, found: Sequence[Comparison]) -> list[str]:
+    return [
+        f"{one.arm} gave exactly the numbers of {analysis.baseline} in each of {one.effect.n} "
+        f"seed{'s' if one.effect.n > 1 else ''}."
+        for one in found
     ]
 
 

@@ -57,9 +57,12 @@ def split_list(text: str) -> list[str]:
     >>> split_list("a, b(margin=0.7, power=2),c")
     ['a', 'b(margin=0.7, power=2)', 'c']
     """
-    parts, depth, quote, start = [], 0, "", 0
+    parts, depth, quote, start, escaped = [], 0, "", 0, False
     for i, letter in enumerate(text):
-        if quote:
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = letter == "\\"
             quote = "" if letter == quote else quote
         elif letter in "'\"":
             quote = letter
@@ -77,6 +80,9 @@ def split_list(text: str) -> list[str]:
 def _literal(node: ast.expr, text: str) -> object:
     if isinstance(node, ast.Name):
         return _WORDS.get(node.id.lower(), node.id)
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_literal(element, text) for element in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = _literal(node.operand, text)
         if isinstance(value, (int, float)):

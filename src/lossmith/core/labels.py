@@ -9,6 +9,7 @@ from lossmith.core.numerics import upcast
 from lossmith.core.validate import (
     check_class_index,
     check_float,
+    check_leading_shape,
     check_mask,
     check_range,
     check_same_shape,
@@ -20,6 +21,23 @@ from lossmith.core.validate import (
 def all_rows(rows: Tensor) -> Tensor:
     """True for every row of ``[..., C]``: the mask of a batch that has none."""
     return torch.ones_like(rows[..., 0], dtype=torch.bool)
+
+
+def check_rows(name: str, rows: Tensor, mask: Tensor | None, weight: Tensor | None) -> None:
+    """Raise unless these are floating-point rows ``[..., C]`` with a mask and a weight per row."""
+    check_float(**{name: rows})
+    check_leading_shape(rows, name, mask=mask, weight=weight)
+    check_mask("mask", mask)
+
+
+def check_many_classes(name: str, rows: Tensor, target_name: str, target: Tensor) -> None:
+    """Raise unless rows ``[..., C]`` fit a target ``[...]`` and C is at least 2, unlike (N, 1)."""
+    check_leading_shape(rows, name, **{target_name: target})
+    if rows.shape[-1] < 2:
+        raise ValueError(
+            f"{name} {shape_text(rows)} for {target_name} {shape_text(target)} have one class; "
+            f"expected at least two, or the shape of {target_name}. Try {name}.squeeze(-1)."
+        )
 
 
 def class_index(

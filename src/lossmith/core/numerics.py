@@ -43,7 +43,7 @@ def log1mexp(x: Tensor) -> Tensor:
     small = torch.log(-torch.expm1(below_zero))
     large = torch.log1p(-torch.exp(torch.where(near, torch.full_like(x, -1.0), x)))
     result = torch.where(near, small, large)
-    return torch.where(x < 0, result, torch.full_like(x, -math.inf))
+    return torch.where(x >= 0, torch.full_like(x, -math.inf), result)  # a NaN is neither, and stays
 
 
 def euclidean_from_squared(squared: Tensor) -> Tensor:
@@ -103,3 +103,23 @@ def row_log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
     """Log-probabilities, with rows that do not count kept out of value and gradient."""
     (logits,) = upcast(logits)
     return torch.where(valid.unsqueeze(-1), logits, 0.0).log_softmax(dim=-1)
+
+
+def unit_step(x: Tensor) -> Tensor:
+    """0 below 0, 1 above, 1/2 at 0; no gradient passes through it."""
+    return torch.heaviside(x.detach(), torch.full_like(x, 0.5))
+
+
+def pick(rows: Tensor, index: Tensor) -> Tensor:
+    """The entry of each row ``[..., C]`` at its class ``[...]``."""
+    return rows.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def lead_over_others(rows: Tensor, index: Tensor) -> Tensor:
+    """The entry of each row at its class minus the largest of the other entries.
+
+    >>> lead_over_others(torch.tensor([[1.0, 4.0, 2.0]]), torch.tensor([1]))
+    tensor([2.])
+    """
+    others = rows.scatter(-1, index.unsqueeze(-1), -math.inf)
+    return pick(rows, index) - others.amax(dim=-1)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lossmith.core.validate import check_choice, check_same_shape
+from lossmith.core.validate import check_choice, check_range, check_same_shape, shape_text
 
 Reduction = Literal["mean", "sum", "none"]
 Divisor = float | Tensor
@@ -32,7 +32,8 @@ def reduce(
         reduction: "mean" = sum / count, "sum", or "none" (invalid entries 0, so that
             ``none.sum() == sum``).
         divisor: replaces the count of "mean": a count known before the pass, over every
-            micro-batch and rank, so that the parts of a batch add up to the whole.
+            micro-batch and rank, so that the parts of a batch add up to the whole. 0 says that
+            nothing counts anywhere.
 
     Nothing valid gives exactly 0, still connected to the graph. A NaN in a valid entry stays.
 
@@ -48,19 +49,21 @@ def reduce(
             f'divisor replaces the count of reduction="mean"; got reduction={reduction!r}. '
             "Divide the sum yourself, or leave divisor out."
         )
-    if weight is not None:
-        check_same_shape(cost=cost, weight=weight)
-        cost = cost * weight.to(cost.dtype)
+    check_same_shape(cost=cost, valid=valid, weight=weight, count=count)
     if valid is not None:
         cost = torch.where(valid, cost, torch.zeros_like(cost))
+    if weight is not None:
+        weight = weight.to(cost.dtype)
+        # Inert before the product too: the gradient of the cost is the weight.
+        cost = cost * (weight if valid is None else torch.where(valid, weight, 0.0))
     if reduction == "none":
         return cost
     total = cost.sum()
     if reduction == "sum":
         return total
     if divisor is not None:
-        return total / divisor
-    if count is not None:
+        units = _divisor_units(divisor, total)
+    elif count is not None:
         units = count.to(total.dtype)
         units = (units if valid is None else torch.where(valid, units, 0.0)).sum()
     elif valid is not None:
@@ -68,3 +71,15 @@ def reduce(
     else:
         return total / max(cost.numel(), 1)
     return total / torch.where(units > 0, units, 1.0)
+
+
+def _divisor_units(divisor: Divisor, total: Tensor) -> Tensor:
+    if not isinstance(divisor, Tensor):
+        check_range("divisor", divisor, 0.0)
+        return torch.full_like(total, divisor)
+    if divisor.dim() > 0:
+        raise ValueError(
+            f"divisor must be one number, the count over every part of the batch; got a tensor "
+            f"{shape_text(divisor)}. Try divisor.sum()."
+        )
+    return divisor.to(total.dtype)

@@ -37,10 +37,17 @@ def values_readable(*tensors: Tensor) -> bool:
     """Whether the values of these tensors may be looked at here and now."""
     if not _enabled or torch.compiler.is_compiling():
         return False
-    # Inside vmap a tensor stands for many, and asking for its value is an error.
-    return not any(
-        tensor.is_meta or torch._C._functorch.is_batchedtensor(tensor) for tensor in tensors
-    )
+    return not any(tensor.is_meta or _stands_for_many(tensor) for tensor in tensors)
+
+
+def _stands_for_many(tensor: Tensor) -> bool:
+    """Whether vmap is at work, where asking for a value is an error, at any depth (vmap(grad))."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
 
 
 def shape_text(tensor: Tensor) -> str:
@@ -152,7 +159,9 @@ def check_values(name: str, tensor: Tensor, good: Tensor, expected: str) -> None
     position = tuple(int(i) for i in (~good).nonzero()[0])
     value = tensor[position].item()
     where = f"[{', '.join(map(str, position))}]" if position else ""
-    raise ValueError(f"{name}{where} is {value:g}; expected {expected}.")
+    # Enough digits to tell 1.0000001 from 1; a whole number in full.
+    shown = f"{value:.8g}" if isinstance(value, float) else str(value)
+    raise ValueError(f"{name}{where} is {shown}; expected {expected}.")
 
 
 def check_class_index(

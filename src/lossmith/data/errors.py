@@ -11,9 +11,9 @@ class DataError(ValueError):
     ``line`` counts from 1 with the header as line 1; ``row`` counts from 1 and stands in where a
     format has no lines (Parquet).
 
-    >>> str(DataError("'maybe' is not a label", path="train.csv", line=12, column="label",
-    ...               value="maybe", expected="1, 0 or blank", fix="Correct the line."))
-    "train.csv:12, column 'label': 'maybe' is not a label; expected 1, 0 or blank. Correct the line."
+    >>> print(DataError("'maybe' is not a label", path="train.csv", line=12, column="spam",
+    ...                 value="maybe", expected="1, 0 or blank", fix="Correct it."))
+    train.csv:12, column 'spam': 'maybe' is not a label; expected 1, 0 or blank. Correct it.
     """
 
     def __init__(

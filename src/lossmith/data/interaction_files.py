@@ -8,17 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from lossmith.data.errors import DataError, listed
+from lossmith.data.files import Table, format_of, read_bytes
 from lossmith.data.parts import no_parts
 from lossmith.data.roles import ITEM, USER, VALUE, Role, find_column, need_column, option
-from lossmith.data.tables import (
-    SEPARATORS,
-    SUFFIXES,
-    Table,
-    format_of,
-    load_table,
-    read_bytes,
-    read_delimited,
-)
+from lossmith.data.separated import SEPARATORS, read_delimited
+from lossmith.data.tables import SUFFIXES, load_table
 
 PLAIN = (".dat", ".data", ".txt", ".inter", "")  # endings that do not say what is inside
 ENDINGS = (*SUFFIXES, *PLAIN[:-1])
@@ -34,20 +28,29 @@ class Log:
     path: Path
     pairs: pl.DataFrame
     value_column: str | None
-    by_number: bool  # whether ids are numbers that lists beside the file may explain
+    user_lines: bool  # whether it has a line per user: numbers that a list may explain
     notes: tuple[str, ...]
 
 
 def read_log(
-    path: Path, *, user: str | None, item: str | None, value: str | None, minimum: float | None
+    path: Path,
+    *,
+    user: str | None,
+    item: str | None,
+    value: str | None,
+    minimum: float | None,
+    user_lines: bool | None = None,
 ) -> Log:
-    """The interactions in one file, rows below the minimum left out."""
+    """The interactions in one file, rows below the minimum left out.
+
+    ``user_lines`` says whether there is a line per user; by default the look of the file does.
+    """
     if format_of(path) not in PLAIN and format_of(path) not in SEPARATORS:
         return _from_table(load_table(path), user, item, value, minimum)
     data = read_bytes(path)
     head = [line for line in data[: 1 << 20].decode(errors="replace").splitlines() if line.strip()]
     head = head[:SAMPLE]
-    if _one_line_per_user(head):
+    if _one_line_per_user(head) if user_lines is None else user_lines:
         return _from_user_lines(path, data, minimum)
     separator = _separator(head[0])
     if separator == "::":
@@ -57,7 +60,7 @@ def read_log(
         table = read_delimited(path, data, separator, MOVIELENS)
         note = f"{path.name} has no header and the shape of MovieLens: {', '.join(MOVIELENS)}."
         table = Table(table.frame, path, (*table.notes, note), table.find_line)
-        return _from_table(table, None, None, None, minimum)
+        return _from_table(table, user, item, value, minimum)
     _need_header(path, head[0], separator)
     table = read_delimited(path, data, separator)
     if table.frame.height == 0:
@@ -119,6 +122,8 @@ def _columns(path: Path) -> list[str]:
     if format_of(path) in (*SEPARATORS, *PLAIN) and path.suffix.lower() != ".gz":
         with path.open("rb") as file:
             header = file.readline().decode("utf-8-sig", errors="replace").strip()
+        if _separator(header) == " ":  # as likely prose, in a README.txt
+            return []
         return [name.strip('"') for name in header.split(_separator(header))]
     try:
         return load_table(path).frame.columns
@@ -226,7 +231,7 @@ def _id_column(table: Table, column: str, role: Role) -> pl.Series:
         raise table.error(
             "holds lists", 0, column=column, value=series[0], expected=f"{role.what} in each row"
         )
-    ids = series.cast(pl.String).str.strip_chars()
+    ids: pl.Series = series.cast(pl.String).str.strip_chars()
     blank = (ids.is_null() | (ids == "")).arg_true()
     if len(blank):
         raise table.error(
@@ -242,7 +247,7 @@ def _id_column(table: Table, column: str, role: Role) -> pl.Series:
 
 def _values(table: Table, column: str) -> pl.Series:
     series = table.frame.get_column(column)
-    values = series.cast(pl.Float64, strict=False)
+    values: pl.Series = series.cast(pl.Float64, strict=False)
     bad = (values.is_null() | values.is_nan()).arg_true()
     if len(bad):
         raise table.error(

@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lossmith.data.errors import DataError, listed
+from lossmith.data.files import Table
 from lossmith.data.roles import CLASS, option
-from lossmith.data.tables import Table
 
 MISSING = -1.0
 _STATES = {
@@ -86,7 +86,7 @@ def _class_names(table: Table, column: str) -> list[str]:
             expected="a class in each row",
             fix="Fill it in or remove the row.",
         )
-    return names.to_list()
+    return list(names)
 
 
 def _check_classes(table: Table, column: str, classes: tuple[str, ...], rows: int) -> None:
@@ -212,6 +212,8 @@ def _split_tags(
 
 def states(series: pl.Series) -> list[float | None]:
     """1, 0 or -1 (missing) for each cell, None where it is none of these."""
+    if series.dtype.is_float():
+        series = series.fill_nan(None)
     by_cell = {cell: _state(cell) for cell in series.unique().to_list()}
     return [by_cell[cell] for cell in series.to_list()]
 

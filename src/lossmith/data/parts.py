@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lossmith.data.errors import DataError, listed
-from lossmith.data.tables import format_of
+from lossmith.data.files import format_of
 
 PART_WORDS = {
     "train": "train",
@@ -44,7 +44,7 @@ def part_files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
                 fix="Put the files that belong together into a folder of their own.",
             )
     if found and "train" not in found:
-        others = [files[0] for files in found.values()]
+        others = [found[part][0] for part in ORDER if part in found]
         raise DataError(
             f"no file for the train part; found {listed([file.name for file in others])}",
             path=folder,

@@ -27,7 +27,10 @@ def track(things: Iterable[T], description: str, *, show: bool | None = None) ->
     from rich.progress import Progress
 
     total = len(things) if isinstance(things, Sized) else None
-    bar = Progress(console=Console(stderr=True), transient=True)
+    # What the caller prints meanwhile stays on its own stream.
+    bar = Progress(
+        console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+    )
     task = bar.add_task(description, total=total)
     started, running = time.monotonic(), False
     try:

@@ -140,14 +140,14 @@ def need_column(
         fix = f"If {near!r} is {role.what}, say so: {option(role, near)}."
     else:
         fix = (
-            f"Say which column it is, {option(role, 'NAME')}; a file without a header needs a "
-            f"first line that names its columns."
+            f"Say which column it is: {option(role, 'NAME')}. If the first line is data already, "
+            f"put a line above it that names the columns."
         )
     raise DataError(
         f"no column for {role.what} among {listed(list(columns))}",
         path=path,
         line=line,
-        expected=f"one named {', '.join(repr(name) for name in (role.plain + role.others)[:6])} ...",
+        expected=f"one named {', '.join(map(repr, (role.plain + role.others)[:6]))} or the like",
         fix=fix,
     )
 
@@ -170,10 +170,11 @@ def _nearest(role: Role, columns: Sequence[str]) -> str | None:
     """A column whose name looks like one of the role's: 'txt', 'labl', 'user_name'."""
     for column in columns:
         short = normalised(column)
-        if len(short) <= 20 and any(_alike(short, name) for name in role.plain):
+        if 3 <= len(short) <= 20 and any(_alike(short, name) for name in role.plain):
             return column
     return None
 
 
 def _alike(short: str, name: str) -> bool:
-    return len(name) > 1 and (name in short or "Did you mean" in did_you_mean(short, [name]))
+    contains = len(name) > 3 and name in short
+    return contains or "Did you mean" in did_you_mean(short, [name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lossmith.data.errors import DataError, listed
+from lossmith.data.files import Table, existing, fingerprint
 from lossmith.data.labels import label_columns, read_classes, read_columns, read_tags, states
 from lossmith.data.parts import ORDER, check_shares, no_parts, part_files, percent
 from lossmith.data.progress import track
 from lossmith.data.roles import CLASS, TAGS, TEXT, find_column, need_column, option
-from lossmith.data.tables import SUFFIXES, Table, existing, fingerprint, load_table
+from lossmith.data.tables import SUFFIXES, load_table
 
 FAMILIES = ("classification", "tagging")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # fingerprints are compared, not arrays
 class TextPart:
     """Texts and their labels.
 
@@ -40,14 +41,14 @@ class TextPart:
         return TextPart([self.texts[i] for i in index], self.labels[index])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # fingerprints are compared, not arrays
 class TextData:
     """A data set of texts: its parts (``train``, maybe ``valid`` and ``test``) and its classes."""
 
     name: str
     family: str
     classes: tuple[str, ...]
-    parts: dict[str, TextPart]
+    parts: dict[str, TextPart] = field(repr=False)
     notes: tuple[str, ...]  # what was guessed or done to it, in sentences
     fingerprint: str  # of the content of all parts
 

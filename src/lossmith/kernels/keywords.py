@@ -53,37 +53,29 @@ def occurrence(
     >>> occurrence(log_p, [1], torch.ones(1, 3).bool(), require="any").log_none.exp()
     tensor([[0.1250]])
     """
+    single = any_token if require == "any" else each_token
     if isinstance(keywords, Tensor):
         check_keyword_tensor(keywords, log_p.shape[-1])
-        index = keywords.long().unsqueeze(0)
-        tokens = Padded(index, torch.ones_like(index, dtype=torch.bool))
-        single = any_token if require == "any" else each_token
-        return single(log_p, tokens, real, reference)
+        return single(log_p, _shared(keywords), real, reference)
     groups = read_keywords(keywords, log_p.shape[-1], log_p.shape[0])
     words = [[phrase[0] for phrase in group if len(phrase) == 1] for group in groups]
     phrases = [[phrase for phrase in group if len(phrase) > 1] for group in groups]
     if not any(phrases):
-        single = any_token if require == "any" else each_token
         return single(log_p, pad(words, log_p.device), real, reference)
     if require == "any":
-        # An automaton that looks for all of them at once.
-        automata = build_automata([[group] if group else [] for group in groups], log_p.device)
-        return phrase_occurrence(log_p, automata, real, reference)
-    parts = [
-        each_token(log_p, pad(words, log_p.device), real, reference),
-        phrase_occurrence(
-            log_p,
-            build_automata([[[phrase] for phrase in group] for group in phrases], log_p.device),
-            real,
-            reference,
-        ),
-    ]
-    return Occurrence(*(torch.cat(pair, dim=1) for pair in zip(*parts, strict=True)))
+        # One automaton looks for all keywords of a sequence at once.
+        sets = [[group] if group else [] for group in groups]
+        return phrase_occurrence(log_p, build_automata(sets, log_p.device), real, reference)
+    sets = [[[phrase] for phrase in group] for group in phrases]
+    longer = phrase_occurrence(log_p, build_automata(sets, log_p.device), real, reference)
+    if not any(words):
+        return longer
+    single_tokens = each_token(log_p, pad(words, log_p.device), real, reference)
+    both = zip(single_tokens, longer, strict=True)
+    return Occurrence(*(torch.cat(pair, dim=1) for pair in both))
 
 
-def read_keywords(
-    keywords: Sequence[Keyword] | Sequence[Sequence[Keyword]], vocabulary: int, sequences: int
-) -> list[list[Phrase]]:
+def read_keywords(keywords: object, vocabulary: int, sequences: int) -> list[list[Phrase]]:
     """One list of phrases if they are shared, else one per sequence; raise for what is neither.
 
     >>> read_keywords([3, (1, 2)], vocabulary=5, sequences=8)
@@ -144,13 +136,20 @@ def check_keyword_tensor(keywords: Tensor, vocabulary: int) -> None:
     check_class_index("keywords", keywords, vocabulary)
 
 
+def _shared(keywords: Tensor) -> Padded:
+    if keywords.numel() == 0:
+        return pad([[]], keywords.device)
+    ids = keywords.long().unsqueeze(0)
+    return Padded(ids, torch.ones_like(ids, dtype=torch.bool))
+
+
 def any_token(log_p: Tensor, tokens: Padded, real: Tensor, reference: Tensor | None) -> Occurrence:
     """Whether any of a sequence's tokens occurs."""
     inside = listed_log_p(log_p, tokens).logsumexp(dim=-1)
     log_odds = inside - other_log_p(log_p, tokens)
     counted = real
     if reference is not None:
-        hit = (reference.unsqueeze(-1) == tokens.index.unsqueeze(1)) & tokens.real.unsqueeze(1)
+        hit = (reference.unsqueeze(-1) == tokens.ids.unsqueeze(1)) & tokens.real.unsqueeze(1)
         counted = up_to_first(hit.any(dim=-1) & real, real)
     present = tokens.real.any(dim=-1, keepdim=True)
     return _noisy_or(log_odds.unsqueeze(-1), counted.unsqueeze(-1), present, real)
@@ -166,13 +165,13 @@ def each_token(log_p: Tensor, tokens: Padded, real: Tensor, reference: Tensor | 
     top = log_p.argmax(dim=-1, keepdim=True)
     rest = log_p.scatter(-1, top, LOG_ZERO).logsumexp(dim=-1, keepdim=True)
     own = listed_log_p(log_p, tokens)
-    is_top = top == tokens.index.unsqueeze(1)
+    is_top = top == tokens.ids.unsqueeze(1)
     against = torch.where(is_top, rest, torch.log1p(-torch.exp(torch.where(is_top, -1.0, own))))
     hit = real.unsqueeze(-1)
     if reference is None:
         counted = hit.expand_as(own)
     else:
-        hit = hit & (reference.unsqueeze(-1) == tokens.index.unsqueeze(1))
+        hit = hit & (reference.unsqueeze(-1) == tokens.ids.unsqueeze(1))
         counted = up_to_first(hit, real.unsqueeze(-1))
     return _noisy_or(own - against, counted, tokens.real, real)
 

@@ -7,12 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from lossmith.core.validate import (
-    check_mask,
-    check_values,
-    check_whole_number,
-    shape_text,
-)
+from lossmith.core.validate import check_values, check_whole_number, shape_text
 
 
 class KnownItems:
@@ -35,6 +30,9 @@ class KnownItems:
                 f"users {shape_text(users)} and items {shape_text(items)} must be two vectors of "
                 "the same length: the k-th pair is (users[k], items[k])."
             )
+        for name, index in (("users", users), ("items", items)):
+            if index.is_floating_point() or index.dtype is torch.bool:
+                raise TypeError(f"{name} must hold indices; got {index.dtype}. Try {name}.long().")
         users, items = users.long(), items.long()
         check_values("users", users, users >= 0, "a user index, at least 0")
         in_catalogue = (items >= 0) & (items < num_items)
@@ -55,7 +53,8 @@ class KnownItems:
     @classmethod
     def from_mask(cls, known: Tensor) -> KnownItems:
         """From a bool table ``[users, items]``."""
-        check_mask("known", known)
+        if known.dtype is not torch.bool:
+            raise TypeError(f"known must be bool, True = known; got {known.dtype}.")
         users, items = known.nonzero(as_tuple=True)
         return cls(users, items, num_items=known.shape[1])
 

@@ -38,17 +38,18 @@ class Occurrence(NamedTuple):
 class Padded(NamedTuple):
     """Ragged lists of token ids side by side; ``real`` is False at the padding (id 0)."""
 
-    index: Tensor
+    ids: Tensor
     real: Tensor
 
 
 def pad(lists: Sequence[Sequence[int]], device: torch.device) -> Padded:
-    width = max(map(len, lists), default=0)
-    index = [[*ids, *[0] * (width - len(ids))] for ids in lists]
-    real = [[True] * len(ids) + [False] * (width - len(ids)) for ids in lists]
+    """Pad lists to one width, of at least 1 so that sums over it are never empty."""
+    width = max([1, *map(len, lists)])
+    ids = [[*row, *[0] * (width - len(row))] for row in lists]
+    real = [[True] * len(row) + [False] * (width - len(row)) for row in lists]
     shape = (len(lists), width)
     return Padded(
-        torch.tensor(index, dtype=torch.long, device=device).reshape(shape),
+        torch.tensor(ids, dtype=torch.long, device=device).reshape(shape),
         torch.tensor(real, dtype=torch.bool, device=device).reshape(shape),
     )
 
@@ -56,16 +57,16 @@ def pad(lists: Sequence[Sequence[int]], device: torch.device) -> Padded:
 def listed_log_p(log_p: Tensor, tokens: Padded) -> Tensor:
     """Log-probabilities of listed tokens, ``[B, T, A]``; padding has probability 0."""
     batch, length, _ = log_p.shape
-    index = tokens.index.unsqueeze(1).expand(batch, length, -1)
+    index = tokens.ids.unsqueeze(1).expand(batch, length, -1)
     own = log_p.gather(-1, index)
     return torch.where(tokens.real.unsqueeze(1) & (own > LOG_ZERO), own, LOG_ZERO)
 
 
 def other_log_p(log_p: Tensor, tokens: Padded) -> Tensor:
     """Log-probability of all tokens not listed, ``[B, T]``, as a sum over them."""
-    groups, vocabulary = tokens.index.shape[0], log_p.shape[-1]
+    groups, vocabulary = tokens.ids.shape[0], log_p.shape[-1]
     # The padding goes to a column past the vocabulary.
-    index = torch.where(tokens.real, tokens.index, vocabulary)
+    index = torch.where(tokens.real, tokens.ids, vocabulary)
     member = torch.zeros(groups, vocabulary + 1, dtype=torch.bool, device=log_p.device)
     member = member.scatter(1, index, True)[:, :vocabulary]
     return torch.where(member.unsqueeze(1), LOG_ZERO, log_p).logsumexp(dim=-1)
@@ -185,7 +186,7 @@ def _run(automata: Automata, letters: Tensor, counted: Tensor) -> tuple[Tensor, 
     ``letters [B, T, A + 1]`` are log-probabilities by column; ``counted [B, T, K]`` says which
     positions an automaton reads.
     """
-    batch, length, columns = letters.shape
+    batch, length, _ = letters.shape
     groups, count, states = automata.entered_by.shape
     place = torch.arange(states, device=letters.device)
     by_token = letters[:, :, None, None, :]
@@ -198,7 +199,9 @@ def _run(automata: Automata, letters: Tensor, counted: Tensor) -> tuple[Tensor, 
         -1, automata.entered_by.unsqueeze(2).expand(groups, count, states, states)
     )
     leads_to = (target == place) & (place > 0)
-    state = torch.where(place > 0, LOG_ZERO, letters.new_zeros(batch, count, states))
+    # An empty sum: it is 0, and hangs on the graph also where there is no position at all.
+    zero = letters[:, :0, 0].sum(dim=1).reshape(batch, 1, 1).expand(batch, count, states)
+    state = torch.where(place > 0, LOG_ZERO, zero)
     found = [torch.full_like(state[..., 0], LOG_ZERO)]
     for t in range(length):
         here = counted[:, t]
@@ -221,7 +224,7 @@ def _up_to_match(automata: Automata, reference: Tensor, real: Tensor) -> Tensor:
     batch, length = reference.shape
     groups, count, states = automata.entered_by.shape
     columns = automata.step.shape[-1]
-    same = reference.unsqueeze(-1) == automata.alphabet.index.unsqueeze(1)
+    same = reference.unsqueeze(-1) == automata.alphabet.ids.unsqueeze(1)
     same = same & automata.alphabet.real.unsqueeze(1)
     other = torch.full_like(reference, columns - 1)
     column = torch.where(same.any(dim=-1), same.long().argmax(dim=-1), other)

@@ -31,10 +31,10 @@ def rank_auc(scores: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
     """Share of (positive, negative) pairs of each row in the right order, a tie counting 1/2.
 
     ``scores``, ``positive`` and ``counted`` are ``[R, n]``; entries that are not counted are left
-    out. Every count is a whole number, so the float64 result ``[R]`` is the same on any device
-    and for any division of the rows; NaN where a row lacks a positive or a negative.
+    out, and every positive is a counted one. The sums are of whole numbers, so the float64 result
+    ``[R]`` is the same on any device and for any division of the rows; NaN where a row lacks a
+    positive or a negative.
     """
-    positive = positive & counted
     scores = finite_scores(scores).contiguous()
     p, n = count_true(positive), count_true(counted)
     # An entry with l positives below it and r at or below it loses to p - (l + r) / 2 of them.

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from lossmith.core import labels
 from lossmith.core.numerics import (
+    lead_over_others,
     logistic_cost,
+    pick,
     row_log_softmax,
     signed_logits,
     softplus,
     times_log,
+    unit_step,
     upcast,
 )
 from lossmith.core.reduce import Divisor, Reduction, reduce
@@ -28,7 +31,6 @@ from lossmith.core.validate import (
     check_range,
     check_same_shape,
     check_values,
-    shape_text,
 )
 
 MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
@@ -85,10 +87,8 @@ def cross_entropy(
 
     Source: Good 1952; label smoothing, Szegedy et al. 2016.
     """
-    check_float(logits=logits)
+    labels.check_rows("logits", logits, mask, weight)
     check_range("label_smoothing", label_smoothing, 0.0, 1.0)
-    check_leading_shape(logits, "logits", mask=mask, weight=weight)
-    check_mask("mask", mask)
     classes = logits.shape[-1]
     (logits,) = upcast(logits)
     scale = labels.per_class("class_weight", 1.0 if class_weight is None else class_weight, logits)
@@ -106,8 +106,8 @@ def cross_entropy(
         "target", target, classes, ignore_index=ignore_index, mask=mask
     )
     log_p = row_log_softmax(logits, valid)
-    own_weight = _own(scale.expand_as(log_p), index)
-    cost = -times_log(own_weight, _own(log_p, index))
+    own_weight = pick(scale.expand_as(log_p), index)
+    cost = -times_log(own_weight, pick(log_p, index))
     if label_smoothing > 0:
         even = -times_log(scale, log_p).mean(dim=-1)
         cost = (1.0 - label_smoothing) * cost + label_smoothing * even
@@ -159,10 +159,9 @@ def kl_divergence(
 
     Source: Kullback, Leibler 1951.
     """
-    check_float(logits=logits, target_probs=target_probs)
+    check_float(target_probs=target_probs)
+    labels.check_rows("logits", logits, mask, weight)
     check_same_shape(logits=logits, target_probs=target_probs)
-    check_leading_shape(logits, "logits", mask=mask, weight=weight)
-    check_mask("mask", mask)
     labels.check_distribution("target_probs", target_probs, mask)
     valid = labels.all_rows(logits) if mask is None else mask
     log_p = row_log_softmax(logits, valid)
@@ -274,10 +273,10 @@ def margin_binary_cross_entropy(
         check_values("target", target, hard, "0 or 1 (continuous=True knows no other)")
         true_logit = signed_logits(logits, target)
         above = softplus(-true_logit) - softplus(torch.full_like(true_logit, -edge))
-        cost = (1.0 - _theta(true_logit - edge)) * above
+        cost = (1.0 - unit_step(true_logit - edge)) * above
     else:
-        safe_yes = _theta(target - margin) * _theta(logits - edge)
-        safe_no = _theta(1.0 - margin - target) * _theta(-edge - logits)
+        safe_yes = unit_step(target - margin) * unit_step(logits - edge)
+        safe_no = unit_step(1.0 - margin - target) * unit_step(-edge - logits)
         cost = (1.0 - safe_yes - safe_no) * logistic_cost(logits, target)
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 
@@ -327,18 +326,17 @@ def margin_cross_entropy(
 
     Source: Su 2017 (which names the multi-class form and leaves it out).
     """
-    check_float(logits=logits)
+    labels.check_rows("logits", logits, mask, weight)
     check_range("margin", margin, 0.0, 1.0, low_open=True)
-    check_leading_shape(logits, "logits", target=target, mask=mask, weight=weight)
-    check_mask("mask", mask)
+    check_leading_shape(logits, "logits", target=target)
     classes = logits.shape[-1]
     index, valid = labels.class_index(
         "target", target, classes, ignore_index=ignore_index, mask=mask
     )
-    own = _own(row_log_softmax(logits, valid), index)
+    own = pick(row_log_softmax(logits, valid), index)
     edge = math.inf if margin == 1.0 else math.log(margin)
     cost = math.log(margin) - own if continuous else -own
-    cost = (1.0 - _theta(own - edge)) * cost
+    cost = (1.0 - unit_step(own - edge)) * cost
     return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
 
 
@@ -389,7 +387,9 @@ def hinge(
     check_mask("mask", mask)
     (scores,) = upcast(scores)
     if scores.dim() == target.dim() + 1:
-        gap = _gap_to_best_other(scores, target, mask)
+        labels.check_many_classes("scores", scores, "target", target)
+        index, valid = labels.class_index("target", target, scores.shape[-1], mask=mask)
+        gap = lead_over_others(torch.where(valid.unsqueeze(-1), scores, 0.0), index)
     else:
         check_same_shape(scores=scores, target=target)
         labels.check_signs("target", target, mask)
@@ -397,28 +397,3 @@ def hinge(
     cost = F.relu(1.0 - gap)
     cost = cost if power == 1 else cost.square()
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
-
-
-def _theta(x: Tensor) -> Tensor:
-    """The unit step with theta(0) = 1/2; no gradient passes through it."""
-    return torch.heaviside(x.detach(), torch.full_like(x, 0.5))
-
-
-def _own(rows: Tensor, index: Tensor) -> Tensor:
-    """The entry of each row at its class."""
-    return rows.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-
-
-def _gap_to_best_other(scores: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    """Score of the right class minus the best of the others."""
-    check_leading_shape(scores, "scores", target=target)
-    if scores.shape[-1] < 2:
-        raise ValueError(
-            f"scores {shape_text(scores)} for target {shape_text(target)} have "
-            f"{scores.shape[-1]} class; expected at least 2. For the binary form try "
-            "scores.squeeze(-1)."
-        )
-    index, valid = labels.class_index("target", target, scores.shape[-1], mask=mask)
-    scores = torch.where(valid.unsqueeze(-1), scores, 0.0)
-    others = scores.scatter(-1, index.unsqueeze(-1), -math.inf)
-    return _own(scores, index) - others.amax(dim=-1)

@@ -53,8 +53,8 @@ def bpr(
 
     Formula: ``softplus(-(p - n)) = -log sigmoid(p - n)``.
 
-    Use when a whole ranking should be right on average and one negative a positive is cheap. Not
-    when only the top counts (``warp``). Draw the negatives uniformly and leave out known
+    Use when a whole ranking should be right on average, at one negative for each positive.
+    Not when only the top counts (``warp``). Draw the negatives uniformly and leave out known
     positives: negatives drawn by popularity train another model.
 
     Shapes: positive, negative, mask and weight all the same ``[...]``.

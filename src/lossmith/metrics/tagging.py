@@ -151,7 +151,6 @@ def _by_class(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     check_values("labels", labels, good, f"0, 1 or {MISSING} = missing")
     good = ~logits.isnan() | ~observed
     check_values("logits", logits, good, "a number; a model that diverged gives NaN")
-    # A missing cell holds any number at all, so that none of the maths sees what it held.
-    by_class = torch.where(observed, logits, 0.0).T, (labels == 1).T, observed.T
+    by_class = logits.T, (labels == 1).T, observed.T
     logits, yes, observed = (cells.contiguous() for cells in by_class)
     return logits, yes, observed

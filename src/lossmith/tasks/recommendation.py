@@ -19,7 +19,7 @@ from lossmith.kernels.violators import dot_scores, sample_violators
 from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization
 from lossmith.tasks.settings import COMMON, Setting
-from lossmith.tasks.task import Description, Learner, Problem, Task
+from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import shuffled_batches
 
 USERS_AT_ONCE = 256
@@ -73,7 +73,7 @@ class RecommendationProblem(Problem):
     def negatives(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         """Uniform items ``[B, count]`` for each pair, and which of them are true negatives."""
         items = torch.randint(self.items, (len(batch.users), count), generator=batch.generator)
-        return items, ~self.known.contains(batch.users.unsqueeze(-1).expand_as(items), items)
+        return items, ~self.known.contains(batch.users, items)
 
     @torch.no_grad()
     def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -246,15 +246,12 @@ def _load(
             data, user=user or None, item=item or None, value=value or None, minimum=minimum
         )
     whole = split_interactions(source, test=test, valid=valid, seed=seed)
-    made = [part for part in whole.parts if part not in source.parts]
     description = Description(
         name=whole.name,
         rows={name: len(part.users) for name, part in whole.parts.items()},
         notes=whole.notes,
         fingerprint=whole.fingerprint,
-        split=" and ".join(source.parts)
-        + " as given"
-        + (f", {' and '.join(made)} drawn, s{seed}" if made else ""),
+        split=describe_split(source.parts, whole.parts, seed),
         facts={"users": whole.users, "items": whole.items},
     )
     return RecommendationProblem(whole, description)

@@ -30,6 +30,18 @@ class Description:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
+def describe_split(given: Iterable[str], made: Iterable[str], seed: int) -> str:
+    """Which parts came with the data and which were drawn from it.
+
+    >>> describe_split(["train", "test"], ["train", "valid", "test"], seed=0)
+    'train and test as given, valid drawn (s0)'
+    """
+    given = list(given)
+    drawn = [part for part in made if part not in given]
+    words = [f"{' and '.join(drawn)} drawn (s{seed})"] if drawn else []
+    return ", ".join([f"{' and '.join(given)} as given", *words] if len(given) > 1 else words)
+
+
 class Learner(ABC):
     """Something that trains, an epoch at a time; ``model`` is what the problem evaluates."""
 

@@ -14,7 +14,7 @@ from lossmith.data.embedded import embedded
 from lossmith.data.text import TextData, read_text, split_text
 from lossmith.tasks.encoder import encode, train_tokenizer
 from lossmith.tasks.settings import Setting
-from lossmith.tasks.task import Description
+from lossmith.tasks.task import Description, describe_split
 from lossmith.tasks.text_models import Bag, ConvolutionalNet, RecurrentNet, SeparateBags
 
 TEXT_SETTINGS: Mapping[str, Setting] = {
@@ -135,19 +135,16 @@ def _load_text(
     else:
         source = read_text(data, family, text=text or None, label=label or None)
     test, valid, seed = split
-    given = " and ".join(source.parts)
     whole = split_text(source, test=test, valid=valid, seed=seed)
     kind, vocabulary, length, keep = encoding
     tokenizer = train_tokenizer(whole.parts["train"].texts, kind, vocabulary)
     parts = whole.parts
-    made = [part for part in parts if part not in source.parts]
-    split_text_ = f"{given} as given" + (f", {' and '.join(made)} drawn, s{seed}" if made else "")
     description = Description(
         name=whole.name,
         rows={name: len(part.texts) for name, part in parts.items()},
         notes=whole.notes,
         fingerprint=whole.fingerprint,
-        split=split_text_,
+        split=describe_split(source.parts, parts, seed),
         facts={"classes": len(whole.classes), "vocabulary": tokenizer.get_vocab_size()},
     )
     return TextTensors(

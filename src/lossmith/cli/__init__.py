@@ -1,0 +1,25 @@
+"""The command line: argument parsing only, one file per verb.
+
+Nothing here imports torch or reads data before a command has been understood.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The command ``lossmith``."""
+    try:
+        import rich as rich
+        import typer as typer
+    except ModuleNotFoundError as error:
+        print(
+            f"The command line needs {error.name}. Install the tool's packages with:\n"
+            '  pip install "lossmith[compare]"',
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    from lossmith.cli.app import run
+
+    raise SystemExit(run(sys.argv[1:]))

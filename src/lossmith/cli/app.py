@@ -1,0 +1,68 @@
+"""The verbs in one application, and what each kind of trouble exits with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import lossmith
+from lossmith.cli.compare import compare
+from lossmith.cli.losses import losses
+
+OK, USAGE, DATA = 0, 2, 3  # 1, failed runs, and 130, interrupted, are the command's
+
+app = typer.Typer(
+    name="lossmith",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(compare)
+app.command()(losses)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"lossmith {lossmith.__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def lossmith_command(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", callback=_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Train for what you care about: compare training objectives on your own data."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; a user's mistake is a message."""
+    try:
+        app(list(arguments), prog_name="lossmith", obj=list(arguments))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else OK
+    except ValueError as error:
+        return _mistake(error)
+    return OK
+
+
+def _mistake(error: ValueError) -> int:
+    """The exit code of an error of the user's; an error of ours goes on as it is."""
+    from lossmith.compare.plan import PlanError
+    from lossmith.data.errors import DataError
+
+    code = DATA if isinstance(error, DataError) else USAGE
+    if code == USAGE and not isinstance(error, PlanError):
+        raise error
+    print(f"Error: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,220 @@
+"""``lossmith compare``: the same model under several losses and seeds, and a verdict."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lossmith.compare.report import Report
+    from lossmith.compare.study import Study
+
+COLUMNS = "Columns of your data"
+SETTINGS = "Training"
+RUNNING = "Running"
+STYLES = {"better": "green", "worse": "red"}
+
+
+def compare(
+    context: typer.Context,
+    family: Annotated[
+        str, typer.Argument(metavar="FAMILY", help="classification, tagging or recommendation.")
+    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help='A file or a folder, or "embedded".')],
+    losses: Annotated[
+        list[str] | None,
+        typer.Option(help="What to compare: 'bpr,warp(margin=0.5)'; default: the usual ones."),
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What decides, such as precision@10.")] = None,
+    seeds: Annotated[str, typer.Option(help="How many, or which: 0,3,5.")] = "10",
+    baseline: Annotated[
+        str | None, typer.Option(help="The loss to compare with; default: the first.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Reference model.", rich_help_panel=SETTINGS)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", rich_help_panel=SETTINGS)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples per step.", rich_help_panel=SETTINGS)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Step size.", rich_help_panel=SETTINGS)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, key=value.", rich_help_panel=SETTINGS),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Column with the text.", rich_help_panel=COLUMNS)
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column with the label.", rich_help_panel=COLUMNS)
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Column with the user.", rich_help_panel=COLUMNS)
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option(help="Column with the item.", rich_help_panel=COLUMNS)
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Run folder; default: runs/...", rich_help_panel=RUNNING)
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trainings at a time.", rich_help_panel=RUNNING)
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start the folder over.", rich_help_panel=RUNNING)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=RUNNING)
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan only.", rich_help_panel=RUNNING)
+    ] = False,
+) -> None:
+    """Train the same model under several losses and seeds on your data; give a verdict.
+
+    The same command again finishes what is missing, after any stop; more --seeds are added to
+    what is there. stdout is the result, stderr the progress.
+
+    lossmith compare recommendation ratings.csv --losses bpr,warp --metric precision@10
+    """
+    from lossmith.core.call import split_list
+
+    named = {
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "text": text,
+        "label": label,
+        "user": user,
+        "item": item,
+    }
+    _check_family(family)
+    from lossmith.compare.plan import read_seeds, read_setting
+
+    given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+    given.update(read_setting(word) for word in settings or ())
+    numbers = read_seeds(seeds)
+    texts = [text for word in losses or () for text in split_list(word)]
+    study = _prepare(
+        quiet,
+        family,
+        data,
+        texts,
+        metric=metric,
+        seeds=numbers,
+        baseline=baseline,
+        out=out,
+        settings=given,
+    )
+    if dry_run:
+        _print_plan(study)
+        return
+    try:
+        report = study.run(jobs=jobs, fresh=fresh, quiet=quiet)
+    except KeyboardInterrupt as stop:
+        _print_interrupted(stop, context.obj)
+        raise typer.Exit(130) from None
+    _print_report(report)
+    if report.failures:
+        _print_failures(report)
+        raise typer.Exit(1)
+
+
+def _check_family(family: str) -> None:
+    from lossmith.core.words import did_you_mean
+    from lossmith.tasks import TASK_FAMILIES
+
+    if family not in TASK_FAMILIES:
+        raise typer.BadParameter(
+            f"there is no task {family!r}.{did_you_mean(family, TASK_FAMILIES)}",
+            param_hint="FAMILY",
+        )
+
+
+def _prepare(quiet: bool, family: str, data: str, losses: list[str], **asked: Any) -> Study:
+    from lossmith.compare.study import prepare
+
+    console = Console(stderr=True, quiet=quiet)
+    if quiet or not console.is_terminal:
+        return prepare(family, data, losses, **asked)
+    with console.status(Text(f"Reading {data}")):
+        return prepare(family, data, losses, **asked)
+
+
+def _console() -> Console:
+    """stdout; in a pipe or a file, lines are as long as their content."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _print_plan(study: Study) -> None:
+    plan, description = study.plan, study.description
+    total = len(plan.runs())
+    rows = ", ".join(f"{part} {count:,}" for part, count in description.rows.items())
+    lines = [
+        f"data      {description.name}: {rows}",
+        f"split     {description.split}",
+        *(f"          {note}" for note in description.notes),
+        f"metric    {plan.metric} ({'higher' if plan.higher_is_better else 'lower'} is better)",
+        f"losses    {plan.baseline} (baseline)",
+        *(f"          {arm.text}" for arm in plan.arms if arm.text != plan.baseline),
+        f"seeds     {', '.join(map(str, plan.seeds))}",
+        f"settings  {', '.join(f'{k}={v}' for k, v in plan.arms[0].settings.items() if v != '')}",
+        f"folder    {study.folder}",
+        f"to train  {total - study.finished()} of {total}",
+    ]
+    console = _console()
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _print_report(report: Report) -> None:
+    console = _console()
+    console.print(Text(report.verdict))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("loss", overflow="fold")
+    columns = {"value": report.plan.metric}
+    if report.comparisons:
+        columns |= {
+            "difference": "difference",
+            "interval": "95 % interval",
+            "p": "Holm p",
+            "wins": "better in",
+            "verdict": "verdict",
+        }
+    for key, title in columns.items():
+        table.add_column(title, justify="left" if key == "verdict" else "right", no_wrap=True)
+    for row in report.rows():
+        cells = [Text(row[key], style=STYLES.get(row[key], "")) for key in columns]
+        table.add_row(Text(row["arm"]), *cells)
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(Text(report.signature, style="dim"), soft_wrap=True)
+    console.print(Text(str(report.path)), soft_wrap=True)
+
+
+def _print_interrupted(stop: KeyboardInterrupt, arguments: list[str]) -> None:
+    console = Console(stderr=True, highlight=False)
+    console.print(Text(f"Interrupted. {stop}".strip()), soft_wrap=True)
+    # --fresh would throw away what was just kept.
+    again = shlex.join(["lossmith", *(word for word in arguments if word != "--fresh")])
+    console.print(Text(f"This does the rest:\n  {again}"), soft_wrap=True)
+
+
+def _print_failures(report: Report) -> None:
+    console = Console(stderr=True, highlight=False)
+    for (arm, seed), reason in report.failures.items():
+        console.print(Text(f"{arm}, seed {seed}, failed: {reason}"), soft_wrap=True)
+    where = shlex.quote(str(report.folder / "runs"))
+    console.print(Text(f"Details in {where}; the same command tries them again."), soft_wrap=True)

@@ -1,0 +1,60 @@
+"""The experiment: the same model trained under several losses and seeds, and an honest verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lossmith.compare.report import Report
+
+__all__ = ["compare"]
+
+
+def compare(
+    family: str,
+    data: str,
+    losses: Sequence[str] | None = None,
+    *,
+    metric: str | None = None,
+    seeds: int | Sequence[int] = 10,
+    baseline: str | None = None,
+    out: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Report:
+    """Train the same model under several losses and seeds, and say what can be said.
+
+    Args:
+        family: "classification", "tagging" or "recommendation".
+        data: a file or a folder, or "embedded" for the text that every machine has.
+        losses: texts such as "bpr" or "warp(margin=0.5)"; "loss@key=value" gives one of them a
+            setting of its own. Left out: the usual ones of the family.
+        metric: what decides (default: the family's).
+        seeds: how many, or which.
+        baseline: the loss that the others are compared with (default: the first).
+        out: the run folder (default: one under ``runs/``, named after what is asked for). What
+            is finished there is not trained again.
+        jobs: trainings at the same time (default: what the processors have room for).
+        fresh: start the folder over.
+        quiet: no progress on stderr.
+        settings: the task's settings: model, epochs, batch_size, learning_rate, ...
+
+    In a script, call it below ``if __name__ == "__main__":``, because each worker process imports
+    the script.
+    """
+    from lossmith.compare.study import prepare
+
+    study = prepare(
+        family,
+        data,
+        losses,
+        metric=metric,
+        seeds=seeds,
+        baseline=baseline,
+        out=out,
+        settings=settings,
+    )
+    return study.run(jobs=jobs, fresh=fresh, quiet=quiet)

@@ -1,0 +1,166 @@
+import math
+from decimal import Decimal, localcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lossmith.core.numerics import (
+    distance,
+    euclidean_from_squared,
+    full_precision,
+    log1mexp,
+    signed_logits,
+    softplus,
+    unit_vectors,
+    upcast,
+)
+
+# From the smallest steps below 0 to where exp(x) vanishes, both sides of -log 2 included.
+BELOW_ZERO = [-(10.0**e) for e in range(-30, 3)] + [-math.log(2), -0.6931, -0.6932, -0.3, -2.5]
+
+
+def exact_log1mexp(x):
+    with localcontext() as context:
+        context.prec = 80
+        return float((1 - Decimal(x).exp()).ln())
+
+
+def float64(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_log1mexp_is_accurate_from_end_to_end():
+    values = log1mexp(float64(BELOW_ZERO))
+    expected = float64([exact_log1mexp(x) for x in BELOW_ZERO])
+    torch.testing.assert_close(values, expected, rtol=1e-15, atol=0)
+
+
+def test_log1mexp_in_float32_is_accurate_to_float32():
+    x = torch.tensor(BELOW_ZERO)
+    expected = float64([exact_log1mexp(one) for one in x.tolist()])
+    torch.testing.assert_close(log1mexp(x).double(), expected, rtol=3e-7, atol=1e-44)
+
+
+def test_log1mexp_obeys_the_difference_of_two_squares():
+    # 1 - e^2x = (1 - e^x)(1 + e^x)
+    x = -torch.logspace(-12, 2.5, 400, dtype=torch.float64)
+    torch.testing.assert_close(log1mexp(2 * x), log1mexp(x) + softplus(x), rtol=1e-12, atol=1e-16)
+
+
+def test_log1mexp_is_its_own_inverse():
+    x = -torch.logspace(-6, 1, 200, dtype=torch.float64)
+    torch.testing.assert_close(log1mexp(log1mexp(x)), x, rtol=1e-9, atol=0)
+
+
+def test_log1mexp_gradient_is_minus_one_over_expm1_of_minus_x():
+    x = float64(BELOW_ZERO).requires_grad_()
+    log1mexp(x).sum().backward()
+    torch.testing.assert_close(x.grad, -1 / torch.expm1(-x.detach()), rtol=1e-12, atol=0)
+    middle = -torch.logspace(-2, 1, 20, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(log1mexp, (middle,))
+
+
+def test_log1mexp_at_its_ends_and_outside():
+    x = torch.tensor([0.0, 1.0, -math.inf, math.nan], requires_grad=True)
+    values = log1mexp(x)
+    assert values[:3].tolist() == [-math.inf, -math.inf, 0.0]
+    assert values[3].isnan()
+    values.nan_to_num(neginf=0.0).sum().backward()
+    assert x.grad[:3].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_softplus_is_exact_where_the_linear_branch_would_not_be():
+    x = float64([-700.0, -30.0, 0.0, 19.0, 21.0, 36.0])
+    expected = float64([math.log1p(math.exp(-abs(one))) + max(one, 0.0) for one in x.tolist()])
+    torch.testing.assert_close(softplus(x), expected, rtol=1e-15, atol=0)
+    assert softplus(x)[4] > 21.0
+    assert softplus(torch.tensor([-1e4, 1e4])).tolist() == [0.0, 1e4]
+
+
+def test_euclidean_has_no_gradient_where_two_points_coincide():
+    x = float64([[1.0, 2.0], [3.0, 4.0]]).requires_grad_()
+    y = float64([[1.0, 2.0], [0.0, 0.0]])
+    value = distance(x, y, "euclidean")
+    value.sum().backward()
+    assert value.tolist() == [0.0, 5.0]
+    assert x.grad[0].tolist() == [0.0, 0.0]
+    torch.testing.assert_close(x.grad[1], float64([3 / 5, 4 / 5]))
+
+
+def test_a_nan_is_not_a_distance_of_zero():
+    assert euclidean_from_squared(torch.tensor([math.nan, 0.0, 4.0])).isnan().tolist() == [
+        True,
+        False,
+        False,
+    ]
+    for kind in ("euclidean", "squared_euclidean", "cosine"):
+        assert distance(torch.tensor([math.nan, 1.0]), torch.ones(2), kind).isnan()
+
+
+def test_distances_equal_their_formulas():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 20, 5, generator=generator, dtype=torch.float64)
+    for i, (a, b) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+        squared = sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+        dot = sum(p * q for p, q in zip(a, b, strict=True))
+        expected = {
+            "squared_euclidean": squared,
+            "euclidean": math.sqrt(squared),
+            "cosine": 1 - dot / math.hypot(*a) / math.hypot(*b),
+        }
+        for kind, value in expected.items():
+            assert distance(x, y, kind)[i].item() == pytest.approx(value, rel=1e-12)
+
+
+def test_an_unknown_distance_lists_the_known_ones():
+    with pytest.raises(ValueError, match="distance='l1' is not a choice; expected one of 'eucl"):
+        distance(torch.ones(2), torch.ones(2), "l1")
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e37])
+def test_unit_vectors_of_any_length_have_length_one(scale):
+    x = torch.tensor([3.0, -4.0, 0.0]) * scale
+    torch.testing.assert_close(unit_vectors(x), torch.tensor([3 / 5, -4 / 5, 0.0]))
+
+
+def test_unit_vectors_have_the_gradient_of_normalize_and_a_finite_one_at_zero():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(unit_vectors, (x,))
+    torch.testing.assert_close(unit_vectors(x), F.normalize(x, dim=-1))
+    zero = torch.zeros(2, 3, requires_grad=True)
+    unit_vectors(zero).sum().backward()
+    assert unit_vectors(zero).tolist() == [[0.0] * 3] * 2
+    assert zero.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ([torch.float16, torch.bfloat16], torch.float32),
+        ([torch.float32], torch.float32),
+        ([torch.float16, torch.float64], torch.float64),
+        ([torch.int64, torch.float16], torch.float32),
+        ([torch.bool], torch.float32),
+    ],
+)
+def test_upcast_goes_to_one_type_of_at_least_float32(dtypes, expected):
+    tensors = upcast(*(torch.ones(1, dtype=dtype) for dtype in dtypes))
+    assert [tensor.dtype for tensor in tensors] == [expected] * len(dtypes)
+
+
+def test_full_precision_switches_autocast_off():
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (x @ x).dtype == torch.bfloat16
+        with full_precision(x):
+            assert (x @ x).dtype == torch.float32
+
+
+def test_signed_logits_are_those_of_the_true_label():
+    assert signed_logits(torch.tensor([2.0, 2.0, 2.0]), torch.tensor([1, 0, -1])).tolist() == [
+        2.0,
+        -2.0,
+        -2.0,
+    ]

@@ -1,0 +1,60 @@
+"""The public sets, where a copy lies beside the repository; nothing here is needed elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossmith.data.errors import DataError
+from lossmith.data.interactions import read_interactions, split_interactions
+from lossmith.data.text import read_text
+
+SETS = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def public(name: str) -> Path:
+    path = SETS / name
+    if not path.exists():
+        pytest.skip(f"no copy of this public set at ../shared/data/{name}")
+    return path
+
+
+def sizes(data) -> dict[str, int]:
+    return {part: len(rows) for part, rows in data.parts.items()}
+
+
+def test_imdb_has_its_official_parts() -> None:
+    data = read_text(public("imdb"), "classification")
+    assert sizes(data) == {"train": 25_000, "test": 25_000}
+    assert data.classes == ("0", "1")
+    for part in data.parts.values():
+        assert np.bincount(part.labels).tolist() == [12_500, 12_500]
+
+
+def test_stack_overflow_titles_have_a_hundred_tags() -> None:
+    data = read_text(public("stackoverflow_titles_tags/validation.tsv"), "tagging")
+    assert sizes(data) == {"train": 30_000}
+    assert len(data.classes) == 100
+    labels = data.parts["train"].labels
+    assert labels.min() == 0 and labels.sum(axis=1).min() == 1 and labels.sum(axis=1).max() == 5
+    assert data.parts["train"].texts[2] == ('Content-Type "application/json" not required in rails')
+
+
+def test_goemotions_has_no_header_and_is_told_what_to_do() -> None:
+    with pytest.raises(DataError, match="put a line above it that names the columns"):
+        read_text(public("goemotions"), "tagging")
+
+
+def test_lastfm_has_its_published_counts() -> None:
+    data = read_interactions(public("lastfm_hetrec"))
+    assert (len(data.parts["train"]), data.users, data.items) == (92_834, 1_892, 17_632)
+
+
+def test_gowalla_has_its_published_counts() -> None:
+    data = read_interactions(public("gowalla"))
+    assert sizes(data) == {"train": 719_081, "valid": 91_047, "test": 217_242}
+    assert (data.users, data.items) == (29_858, 40_981)
+    assert (data.user_ids[0], data.item_ids[0]) == ("343", "8975")
+    assert sizes(split_interactions(data, valid=0)) == {"train": 810_128, "test": 217_242}
