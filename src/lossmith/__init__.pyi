@@ -15,6 +15,9 @@ from lossmith.losses.classification import hinge as hinge
 from lossmith.losses.classification import kl_divergence as kl_divergence
 from lossmith.losses.classification import margin_binary_cross_entropy as margin_binary_cross_entropy
 from lossmith.losses.classification import margin_cross_entropy as margin_cross_entropy
+from lossmith.losses.generation import keyword_hybrid as keyword_hybrid
+from lossmith.losses.generation import keyword_placement as keyword_placement
+from lossmith.losses.generation import keyword_presence as keyword_presence
 from lossmith.losses.ranking import listnet as listnet
 from lossmith.losses.ranking import pairwise_hinge as pairwise_hinge
 from lossmith.losses.ranking import ranknet as ranknet
@@ -36,6 +39,9 @@ from lossmith.modules import ExpectedWARP as ExpectedWARP
 from lossmith.modules import Hinge as Hinge
 from lossmith.modules import InfoNCE as InfoNCE
 from lossmith.modules import KLDivergence as KLDivergence
+from lossmith.modules import KeywordHybrid as KeywordHybrid
+from lossmith.modules import KeywordPlacement as KeywordPlacement
+from lossmith.modules import KeywordPresence as KeywordPresence
 from lossmith.modules import ListNet as ListNet
 from lossmith.modules import MarginBinaryCrossEntropy as MarginBinaryCrossEntropy
 from lossmith.modules import MarginCrossEntropy as MarginCrossEntropy

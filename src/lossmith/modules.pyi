@@ -6,6 +6,7 @@ from torch import Tensor
 from lossmith.core.module import Objective
 from lossmith.core.numerics import Distance
 from lossmith.core.reduce import Divisor, Reduction
+from lossmith.kernels.keywords import Keywords
 from lossmith.kernels.violators import Weighting
 
 class CrossEntropy(Objective):
@@ -157,6 +158,71 @@ class EpsilonInsensitive(Objective):
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,
         divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class KeywordPresence(Objective):
+    def __init__(
+        self,
+        *,
+        require: Literal['any', 'each'] = ...,
+        form: Literal['expected', 'nll'] = ...,
+        ignore_index: int = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        logits: Tensor,
+        keywords: Keywords,
+        *,
+        target: Tensor | None = ...,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class KeywordPlacement(Objective):
+    def __init__(
+        self,
+        *,
+        ignore_index: int = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        keyword_mask: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class KeywordHybrid(Objective):
+    def __init__(
+        self,
+        *,
+        presence: float = ...,
+        placement: float = ...,
+        require: Literal['any', 'each'] = ...,
+        form: Literal['expected', 'nll'] = ...,
+        prefix_aware: bool = ...,
+        ignore_index: int = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        keywords: Keywords,
+        keyword_mask: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: tuple[Divisor, Divisor, Divisor] | None = ...,
     ) -> Tensor: ...
     __call__ = forward
 

@@ -52,7 +52,7 @@ def random_log_p(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("phrases", PHRASES)
-def test_any_equals_counting_all_sequences(phrases):
+def test_any_equals_counting_all_sequences(phrases: list[tuple[int, ...]]) -> None:
     log_p = random_log_p(2, 5, 3)
     found = occurrence(log_p, phrases, torch.ones(2, 5).bool(), require="any")
     for b in range(2):
@@ -62,7 +62,7 @@ def test_any_equals_counting_all_sequences(phrases):
 
 
 @pytest.mark.parametrize("phrases", PHRASES)
-def test_each_equals_counting_all_sequences(phrases):
+def test_each_equals_counting_all_sequences(phrases: list[tuple[int, ...]]) -> None:
     log_p = random_log_p(1, 5, 3, seed=1)
     found = occurrence(log_p, phrases, torch.ones(1, 5).bool(), require="each")
     want = sorted(counted_probability(log_p[0].exp(), [phrase]) for phrase in phrases)
@@ -71,7 +71,7 @@ def test_each_equals_counting_all_sequences(phrases):
     assert sorted(found.log_none[0].exp().tolist()) == pytest.approx(absent, rel=1e-10)
 
 
-def test_each_sequence_has_its_own_keywords():
+def test_each_sequence_has_its_own_keywords() -> None:
     log_p = random_log_p(4, 5, 3, seed=2)
     keywords = [[(0, 1), 2], [], [(1, 1, 2)], [0]]
     real = torch.ones(4, 5).bool()
@@ -85,7 +85,7 @@ def test_each_sequence_has_its_own_keywords():
     assert each.asked.sum(dim=1).tolist() == [2, 0, 1, 1]
 
 
-def test_masked_positions_are_skipped_as_if_they_were_not_there():
+def test_masked_positions_are_skipped_as_if_they_were_not_there() -> None:
     log_p = random_log_p(1, 6, 3, seed=3)
     real = torch.tensor([[True, False, True, True, False, True]])
     for require in ("any", "each"):
@@ -97,7 +97,7 @@ def test_masked_positions_are_skipped_as_if_they_were_not_there():
             torch.testing.assert_close(skipped.log_none, without.log_none)
 
 
-def test_reference_ends_the_count_at_the_first_occurrence():
+def test_reference_ends_the_count_at_the_first_occurrence() -> None:
     log_p = random_log_p(1, 6, 3, seed=4)
     reference = torch.tensor([[2, 0, 0, 1, 0, 1]])
     real = torch.ones(1, 6).bool()
@@ -118,7 +118,7 @@ def test_reference_ends_the_count_at_the_first_occurrence():
         torch.testing.assert_close(got.log_occurs[:, k], cut.log_occurs[:, 0])
 
 
-def test_masked_positions_of_the_reference_complete_nothing():
+def test_masked_positions_of_the_reference_complete_nothing() -> None:
     log_p = random_log_p(1, 4, 3, seed=5)
     reference = torch.tensor([[0, 1, 0, 1]])
     real = torch.tensor([[True, False, True, True]])
@@ -128,7 +128,7 @@ def test_masked_positions_of_the_reference_complete_nothing():
         torch.testing.assert_close(got.log_occurs, plain.log_occurs)  # first at the last position
 
 
-def test_a_phrase_longer_than_the_sequence_is_not_asked():
+def test_a_phrase_longer_than_the_sequence_is_not_asked() -> None:
     log_p = random_log_p(2, 3, 3)
     real = torch.tensor([[True, True, True], [True, False, False]])
     found = occurrence(log_p, [(0, 1)], real, require="any")
@@ -158,7 +158,7 @@ def decimal_occurrence(logits: Tensor, phrase: tuple[int, ...]) -> tuple[Decimal
 
 @pytest.mark.parametrize("shift", [0.0, -18.0, -46.0, -69.0, -92.0, -138.0, 20.0, 60.0])
 @pytest.mark.parametrize("phrase", [(0, 1), (0, 0)])
-def test_float32_keeps_its_digits_at_both_ends(shift, phrase):
+def test_float32_keeps_its_digits_at_both_ends(shift: float, phrase: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(6)
     logits = torch.randn(4, 3, generator=generator)
     logits[:, 0] += shift if phrase == (0, 1) else shift / 2
@@ -185,12 +185,32 @@ def test_float32_keeps_its_digits_at_both_ends(shift, phrase):
         assert error.item() <= 1e-4
 
 
-def test_gradient_of_phrases_passes_gradcheck():
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("phrase", [(0, 1), (0, 1, 2), (2, 0, 1, 1)])
+def test_a_long_sequence_equals_the_recursion_over_first_occurrences(
+    phrase: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    # No end of these phrases begins them, so that two occurrences never overlap:
+    # P(none in t) = P(none in t - 1) - P(none in t - n) P(the phrase at the last n positions).
+    log_p = random_log_p(1, 150, 4, seed=8)
+    p, n = log_p[0].exp(), len(phrase)
+    none = [1.0] * n
+    for t in range(n, 151):
+        here = float(torch.stack([p[t - n + i, token] for i, token in enumerate(phrase)]).prod())
+        none.append(none[t - 1] - none[t - n] * here)
+    assert len(none) == 151
+    found = occurrence(log_p.to(dtype), [phrase], torch.ones(1, 150).bool(), require="any")
+    tolerance = 1e-10 if dtype is torch.float64 else 1e-4
+    assert found.log_none.exp().item() == pytest.approx(none[-1], rel=tolerance)
+    assert found.log_occurs.exp().item() == pytest.approx(1 - none[-1], rel=tolerance)
+
+
+def test_gradient_of_phrases_passes_gradcheck() -> None:
     z = random_log_p(2, 4, 3, seed=7).requires_grad_()
     reference = torch.tensor([[0, 1, 1, 2], [2, 2, 0, 0]])
     real = torch.tensor([[True, True, True, True], [True, False, True, True]])
 
-    def both_ends(z):
+    def both_ends(z: Tensor) -> tuple[Tensor, Tensor]:
         keywords = [[(0, 1), 2], [(0, 0)]]
         found = occurrence(
             z.log_softmax(dim=-1), keywords, real, require="each", reference=reference
@@ -201,14 +221,14 @@ def test_gradient_of_phrases_passes_gradcheck():
     assert torch.autograd.gradcheck(both_ends, (z,))
 
 
-def test_automaton_of_a_self_overlapping_phrase():
+def test_automaton_of_a_self_overlapping_phrase() -> None:
     automata = build_automata([[[(4, 7, 4, 8)]]], torch.device("cpu"))
     assert automata.alphabet.ids.tolist() == [[4, 7, 8]]
     # Columns 4, 7, 8, other; after 4 7 4, a 7 goes back to having read 4 7; 4 = occurred.
     assert automata.step.tolist() == [[[[1, 0, 0, 0], [1, 2, 0, 0], [3, 0, 0, 0], [1, 2, 4, 0]]]]
 
 
-def test_automaton_stops_at_a_shorter_phrase_inside_a_longer_one():
+def test_automaton_stops_at_a_shorter_phrase_inside_a_longer_one() -> None:
     automata = build_automata([[[(0, 1, 2), (1,)]]], torch.device("cpu"))
     # Any 1 ends the search, so having read 0 leads nowhere but back.
     assert automata.step.tolist() == [[[[1, 2, 0, 0], [1, 2, 0, 0]]]]
@@ -229,6 +249,6 @@ def test_automaton_stops_at_a_shorter_phrase_inside_a_longer_one():
         ([[1], [2], [3]], ValueError, "holds 3 lists, logits 2 sequences"),
     ],
 )
-def test_wrong_keywords_are_named(keywords, error, message):
+def test_wrong_keywords_are_named(keywords: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         read_keywords(keywords, vocabulary=5, sequences=2)

@@ -464,11 +464,20 @@ def test_margin_cross_entropy_golden_values() -> None:
 @pytest.mark.parametrize("continuous", [False, True])
 def test_margin_cross_entropy_without_margin_is_cross_entropy(continuous: bool) -> None:
     logits, target = random(17, 30, 4), whole(17, 0, 4, 30)
-    with torch.no_grad():
-        logits[0] = torch.tensor([80.0, 0.0, 0.0, 0.0])
-        target[0] = 0  # p = 1 in floating point
     ours = margin_cross_entropy(logits, target, margin=1.0, continuous=continuous, reduction="none")
     assert_same(ours, cross_entropy(logits, target, reduction="none"), logits, tolerance=1e-15)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_without_margin_a_probability_that_rounds_to_one_is_not_on_the_margin(
+    continuous: bool,
+) -> None:
+    logits = torch.tensor([[20.0, 0.0, 0.0]], requires_grad=True)
+    target = torch.tensor([0])
+    assert cross_entropy(logits, target) == 0.0
+    ours = margin_cross_entropy(logits, target, margin=1.0, continuous=continuous)
+    assert_same(ours, cross_entropy(logits, target), logits, tolerance=1e-14)
+    assert gradient(ours, logits)[0, 1] > 1e-9
 
 
 @pytest.mark.parametrize("continuous", [False, True])

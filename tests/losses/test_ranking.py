@@ -201,6 +201,19 @@ def test_a_list_without_items_or_with_one_costs_nothing(loss: Loss) -> None:
     assert (gradient(nothing, scores) == 0).all()
 
 
+@pytest.mark.parametrize("loss", ALL)
+def test_a_list_of_padding_makes_no_nan_even_on_the_way(loss: Loss) -> None:
+    scores = torch.tensor([[nan, inf], [0.0, 1.0]], requires_grad=True)
+    relevance = torch.tensor([[nan, -inf], [1.0, 0.0]])
+    mask = torch.tensor([[False, False], [True, True]])
+    with torch.autograd.set_detect_anomaly(True):
+        value = loss(scores, relevance, mask=mask)
+        found = gradient(value, scores)
+    torch.testing.assert_close(value, loss(scores[1:], relevance[1:]))
+    assert found[0].tolist() == [0.0, 0.0]
+    assert found[1].isfinite().all()
+
+
 def test_listnet_counts_a_list_of_one_item_and_no_list_of_none() -> None:
     scores, relevance = random(10, 3, 2), torch.tensor([[1, 0]]).repeat(3, 1)
     mask = torch.tensor([[False, False], [True, False], [True, True]])

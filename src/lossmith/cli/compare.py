@@ -180,7 +180,8 @@ def _print_plan(study: Study) -> None:
 
 def _print_report(report: Report) -> None:
     console = _console()
-    console.print(Text(report.verdict))
+    # A terminal breaks lines between words; a reader of a pipe wants the sentence whole.
+    console.print(Text(report.verdict), soft_wrap=not console.is_terminal)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("loss", overflow="fold")
     columns = {"value": report.plan.metric}

@@ -59,7 +59,8 @@ def listed_log_p(log_p: Tensor, tokens: Padded) -> Tensor:
     batch, length, _ = log_p.shape
     index = tokens.ids.unsqueeze(1).expand(batch, length, -1)
     own = log_p.gather(-1, index)
-    return torch.where(tokens.real.unsqueeze(1) & (own > LOG_ZERO), own, LOG_ZERO)
+    # Asked this way round, a NaN is not taken for an impossible token.
+    return torch.where(~tokens.real.unsqueeze(1) | (own <= LOG_ZERO), LOG_ZERO, own)
 
 
 def other_log_p(log_p: Tensor, tokens: Padded) -> Tensor:

@@ -251,8 +251,8 @@ def _presence_cost(
         cost = found.log_none.exp()
     else:
         # A keyword that logits of -inf rule out costs inf; its gradient stays 0, not NaN.
-        possible = found.log_occurs > 0.5 * LOG_ZERO
-        cost = torch.where(possible, -found.log_occurs, math.inf)
+        ruled_out = found.log_occurs <= 0.5 * LOG_ZERO
+        cost = torch.where(ruled_out, math.inf, -found.log_occurs)
     count = found.asked.sum(dim=-1)
     cost = torch.where(found.asked, cost, 0.0).sum(dim=-1) / count.clamp(min=1)
     return cost.reshape(lead), (count > 0).reshape(lead)

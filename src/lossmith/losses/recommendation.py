@@ -37,7 +37,7 @@ RANK_JUMPS: dict[Law, str] = {
     serves="AUC",
     limit="binary_cross_entropy of the difference, answered yes; ranknet over lists of two",
     invariances=("shift",),
-    aliases=("Bayesian personalized ranking", "pairwise logistic loss"),
+    aliases=("Bayesian personalized ranking",),
     paper="Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, BPR",
 )
 def bpr(

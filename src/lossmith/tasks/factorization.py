@@ -23,22 +23,20 @@ class Factorization(nn.Module):
             nn.init.normal_(table.weight, std=scale / dimension**0.5)
         nn.init.zeros_(self.item_bias.weight)
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Scores of pairs: users ``[B]`` with items ``[B]`` or ``[B, K]``."""
+    def forward(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores ``[B, K]`` of items ``[B, K]`` for users ``[B]``, and a penalty ``[B]``.
+
+        The penalty is the sum of squares of the vectors that the scores were made of: of each
+        user once, and of each item.
+        """
         user, item = self.users(users), self.items(items)
-        if item.dim() > user.dim():
-            user = user.unsqueeze(-2)
         bias = self.item_bias(items).squeeze(-1)
-        scores: Tensor = (user * item).sum(dim=-1) + bias + self.offset
-        return scores
+        # A batched product spares the table [B, K, d] of single products.
+        scores = torch.bmm(item, user.unsqueeze(-1)).squeeze(-1) + bias + self.offset
+        return scores, user.square().sum(dim=-1) + item.square().sum(dim=(-2, -1))
 
     def all_scores(self, users: Tensor) -> Tensor:
         """Scores ``[B, N]`` of every item."""
         bias = self.item_bias.weight.squeeze(-1)
         scores: Tensor = self.users(users) @ self.items.weight.T + bias + self.offset
         return scores
-
-    def squared_norm(self, users: Tensor, items: Tensor) -> Tensor:
-        """Sum of squares of the vectors used, for regularisation of what a batch touched."""
-        total: Tensor = self.users(users).square().sum() + self.items(items).square().sum()
-        return total

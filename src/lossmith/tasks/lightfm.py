@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,41 @@ from scipy.sparse import coo_matrix
 from torch import Tensor
 
 from lossmith.core.call import parse_call
+from lossmith.core.words import did_you_mean
 from lossmith.tasks.task import Learner
 
 if TYPE_CHECKING:
     from lossmith.tasks.recommendation import RecommendationProblem
+
+
+# What LightFM only asserts, without a word.
+CHOICES = {
+    "loss": ("logistic", "bpr", "warp", "warp-kos"),
+    "learning_schedule": ("adagrad", "adadelta"),
+}
+# Its arguments that a comparison gives the same to everyone.
+OURS = {"no_components": "the setting dimension", "random_state": "the seed"}
+
+
+def check_knobs(loss: str) -> dict[str, object]:
+    """The knobs in ``lightfm(...)``; one that LightFM does not take raises."""
+    try:
+        from lightfm import LightFM
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"{loss} needs LightFM, which is not installed. Try pip install lightfm-next."
+        ) from None
+    name, knobs = parse_call(loss)
+    known = inspect.signature(LightFM).parameters
+    for knob, value in knobs.items():
+        if knob in OURS:
+            raise ValueError(f"{name} gets {knob} from {OURS[knob]}; leave it out here.")
+        if knob not in known:
+            raise ValueError(f"{name} has no knob {knob!r}.{did_you_mean(knob, known)}")
+        if value not in CHOICES.get(knob, (value,)):
+            listed = ", ".join(map(repr, CHOICES[knob]))
+            raise ValueError(f"{name}: {knob}={value!r} is not a choice; expected one of {listed}.")
+    return knobs
 
 
 class LightFMLearner(Learner):
@@ -27,13 +59,9 @@ class LightFMLearner(Learner):
         settings: Mapping[str, Any],
         seed: int,
     ) -> None:
-        try:
-            from lightfm import LightFM
-        except ModuleNotFoundError:
-            raise ValueError(
-                f"{loss} needs LightFM, which is not installed. Try pip install lightfm-next."
-            ) from None
-        _, knobs = parse_call(loss)
+        knobs = check_knobs(loss)
+        from lightfm import LightFM
+
         self.settings = settings
         # Shared between several threads, its updates race and no seed repeats them.
         self.fit = LightFM(no_components=settings["dimension"], random_state=seed, **knobs)

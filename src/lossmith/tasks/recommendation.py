@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -64,11 +65,9 @@ class RecommendationProblem(Problem):
     def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
         """The objective on one batch, and the penalty on the vectors that the batch used."""
         assert isinstance(model, Factorization)
-        value, used = _FEEDS[feed](self, model, batch, objective)
+        value, penalty = _FEEDS[feed](self, model, batch, objective)
         l2 = batch.settings["l2"]
-        if l2 > 0:
-            value = value + l2 * model.squared_norm(batch.users, used) / len(batch.users)
-        return value
+        return value + l2 * penalty.mean() if l2 > 0 else value
 
     def negatives(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         """Uniform items ``[B, count]`` for each pair, and which of them are true negatives."""
@@ -92,9 +91,10 @@ class RecommendationProblem(Problem):
                 real = ~values.isnan()
                 sums[name] += float(values[real].sum())
                 counts[name] += int(real.sum())
-        return {name: sums[name] / max(counts[name], 1) for name in sums}
+        return {name: sums[name] / counts[name] if counts[name] else math.nan for name in sums}
 
 
+# The value of the objective, and the penalty of each pair of the batch.
 Fed = tuple[Tensor, Tensor]
 
 
@@ -103,9 +103,9 @@ def _pairwise(
 ) -> Fed:
     """Each positive against uniform true negatives."""
     items, real = problem.negatives(batch, batch.settings["negatives"])
-    positive = model(batch.users, batch.items).unsqueeze(-1).expand_as(items)
-    value = objective(positive, model(batch.users, items), mask=real)
-    return value, torch.cat([batch.items, items.flatten()])
+    scores, penalty = model(batch.users, torch.cat([batch.items.unsqueeze(-1), items], dim=-1))
+    negative = scores[:, 1:]
+    return objective(scores[:, :1].expand_as(negative), negative, mask=real), penalty
 
 
 def _pointwise(
@@ -113,11 +113,11 @@ def _pointwise(
 ) -> Fed:
     """Positives are yes; uniform true negatives are no."""
     items, real = problem.negatives(batch, batch.settings["negatives"])
-    candidates = torch.cat([batch.items.unsqueeze(-1), items], dim=-1)
+    scores, penalty = model(batch.users, torch.cat([batch.items.unsqueeze(-1), items], dim=-1))
     mask = torch.cat([torch.ones_like(real[:, :1]), real], dim=-1)
-    target = torch.zeros_like(candidates)
+    target = torch.zeros_like(scores)
     target[:, 0] = 1
-    return objective(model(batch.users, candidates), target, mask=mask), candidates
+    return objective(scores, target, mask=mask), penalty
 
 
 def _draws(
@@ -125,30 +125,30 @@ def _draws(
 ) -> Fed:
     """WARP's sampler: the first violator of each positive, and the trials it took."""
     margin = objective.given.get("margin", objective.spec.knobs["margin"].default)
-    assert isinstance(margin, (int, float))
-    score = dot_scores(
-        model.users(batch.users).detach(),
-        model.items.weight.detach(),
-        model.item_bias.weight.detach().squeeze(-1),
-    )
-    positive = model(batch.users, batch.items)
+    if not isinstance(margin, (int, float)):
+        raise ValueError(f"{objective.text}: margin={margin!r} is not a number.")
+    with torch.no_grad():
+        score = dot_scores(
+            model.users(batch.users), model.items.weight, model.item_bias.weight.squeeze(-1)
+        )
     drawn = sample_violators(
         score,
-        positive.detach() - model.offset.detach(),
+        batch.items,
         num_items=problem.items,
         margin=margin,
         max_trials=batch.settings["max_trials"],
         known=problem.known.rows(batch.users),
         generator=batch.generator,
     )
+    scores, penalty = model(batch.users, torch.stack([batch.items, drawn.item], dim=-1))
     value = objective(
-        positive,
-        model(batch.users, drawn.item).unsqueeze(-1),
+        scores[:, 0],
+        scores[:, 1:],
         num_items=problem.items,
         trials=drawn.trials.unsqueeze(-1),
         mask=drawn.found.unsqueeze(-1),
     )
-    return value, torch.cat([batch.items, drawn.item])
+    return value, penalty
 
 
 def _catalogue(
@@ -156,15 +156,16 @@ def _catalogue(
 ) -> Fed:
     """Each positive against every item that its user has not taken."""
     free = ~problem.known.dense(batch.users)
-    positive = model(batch.users, batch.items)
-    return objective(positive, model.all_scores(batch.users), mask=free), batch.items
+    scores, penalty = model(batch.users, batch.items.unsqueeze(-1))
+    return objective(scores.squeeze(-1), model.all_scores(batch.users), mask=free), penalty
 
 
 def _softmax(
     problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
 ) -> Fed:
     """The item taken as a class among all items."""
-    return objective(model.all_scores(batch.users), batch.items), batch.items
+    _, penalty = model(batch.users, batch.items.unsqueeze(-1))
+    return objective(model.all_scores(batch.users), batch.items), penalty
 
 
 _FEEDS = {
@@ -181,7 +182,9 @@ RECOMMENDATION_SETTINGS: Mapping[str, Setting] = {
     "value": Setting(str, "", "name of the rating or count column; empty: guessed"),
     "minimum": Setting(float, None, "smallest rating that counts as an interaction; empty: any"),
     "dimension": Setting(int, 64, "size of the user and item vectors", low=1),
-    "negatives": Setting(int, 1, "uniform negatives per positive, for the losses that take them"),
+    "negatives": Setting(
+        int, 1, "uniform negatives per positive, for the losses that take them", low=1
+    ),
     "max_trials": Setting(int, 50, "draws in search of a violator, for WARP", low=1),
     "l2": Setting(float, 0.0, "penalty on the squared vectors that a batch used", low=0.0),
 }
@@ -210,6 +213,15 @@ class RecommendationTask(Task):
         "logits+binary": "objective(scores, target)  # both [B, K]; target 1 = taken, 0 = drawn",
         "logits+class": "objective(scores, item)  # [B, N] over all items, [B] the item taken",
     }
+
+    def check(self, loss: str, settings: Mapping[str, Any]) -> None:
+        """Raise unless the loss reads, has these knobs, and fits this task or is LightFM's."""
+        if self.is_peer(loss):
+            from lossmith.tasks.lightfm import check_knobs
+
+            check_knobs(loss)
+        else:
+            super().check(loss, settings)
 
     def problem(self, data: str, settings: Mapping[str, Any]) -> RecommendationProblem:
         """The data in tensors."""

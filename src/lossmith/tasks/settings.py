@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,14 @@ class Setting:
             raise ValueError
         if isinstance(value, bool) and self.kind is not bool:
             raise TypeError
-        return self.kind(value)
+        read = self.kind(value)
+        # NaN is neither below nor above a bound, and no setting means anything at infinity.
+        if self.kind is float and not math.isfinite(read):
+            raise ValueError
+        return read
 
 
-_KIND_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
+_KIND_NAMES = {int: "whole number", float: "finite number", str: "text", bool: "yes or no"}
 
 # What every task has. A default of None is filled in by the preset of the model.
 COMMON: Mapping[str, Setting] = {

@@ -96,8 +96,10 @@ def hide_labels(labels: Tensor, observed: str, seed: int) -> Tensor:
 class ObservedSetting(Setting):
     """The setting that says how many labels of each row are left."""
 
-    def read(self, name: str, value: Any) -> str:
+    def read(self, name: str, value: Any) -> Any:
         """ "all", "1-balanced" or a count."""
+        if value is None:
+            return None
         text = str(value)
         if text in ("all", "1-balanced") or (text.isdigit() and int(text) > 0):
             return text

@@ -135,8 +135,15 @@ class Task(ABC):
 
     def check(self, loss: str, settings: Mapping[str, Any]) -> None:
         """Raise unless the loss reads, has these knobs, and fits this task."""
-        if not self.is_peer(loss):
-            self.feed(parse(loss)[0])
+        if self.is_peer(loss):
+            return
+        spec, knobs = parse(loss)
+        self.feed(spec)
+        if knobs.get("reduction") == "none":
+            raise ValueError(
+                f"{loss}: reduction='none' gives many numbers, and training needs one. Leave it "
+                "out for the mean, or take reduction='sum'."
+            )
 
     def describe(self, data: str, settings: Mapping[str, Any]) -> Description:
         """What the data is, after reading it."""

@@ -139,6 +139,9 @@ def _load_text(
     kind, vocabulary, length, keep = encoding
     tokenizer = train_tokenizer(whole.parts["train"].texts, kind, vocabulary)
     parts = whole.parts
+    # All at once, so that a text has the same padding in whichever part it stands.
+    ids = encode(tokenizer, [text for part in parts.values() for text in part.texts], length, keep)
+    sizes = [len(part.texts) for part in parts.values()]
     description = Description(
         name=whole.name,
         rows={name: len(part.texts) for name, part in parts.items()},
@@ -148,7 +151,7 @@ def _load_text(
         facts={"classes": len(whole.classes), "vocabulary": tokenizer.get_vocab_size()},
     )
     return TextTensors(
-        ids={name: encode(tokenizer, part.texts, length, keep) for name, part in parts.items()},
+        ids=dict(zip(parts, torch.split(ids, sizes), strict=True)),
         labels={name: torch.from_numpy(part.labels) for name, part in parts.items()},
         classes=whole.classes,
         vocabulary=tokenizer.get_vocab_size(),

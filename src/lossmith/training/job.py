@@ -25,8 +25,8 @@ class Epoch:
     number: int  # counts from 1
     train_loss: float
     seconds: float
-    valid: Mapping[str, float]  # metric name -> value; empty where there is no such part
-    test: Mapping[str, float]
+    valid: Mapping[str, float]  # the deciding metric's value; empty where there is no such part
+    test: Mapping[str, float]  # metric name -> value
 
 
 @dataclass(frozen=True)

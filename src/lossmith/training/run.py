@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,8 @@ def run_job(job: Job, *, report: Report | None = None) -> Outcome:
         pass_seconds += seconds
         if number % every and number != total:
             continue
-        valid = problem.evaluate(learner.model, "valid", metrics) if problem.has_valid else {}
+        # Validation data chooses the epoch and does nothing else: one metric is enough.
+        valid = problem.evaluate(learner.model, "valid", metrics[:1]) if problem.has_valid else {}
         test = problem.evaluate(learner.model, "test", metrics)
         epochs.append(Epoch(number, loss, pass_seconds, valid, test))
         pass_seconds = 0.0
@@ -56,10 +58,11 @@ def run_job(job: Job, *, report: Report | None = None) -> Outcome:
 
 def choose_epoch(epochs: list[Epoch], metric: Metric) -> Epoch:
     """The best epoch on validation data, the earliest of equals; without such data the last."""
-    if not epochs[-1].valid:
+    judged = [epoch for epoch in epochs if not math.isnan(epoch.valid.get(metric.name, math.nan))]
+    if not judged:
         return epochs[-1]
     sign = 1.0 if metric.higher_is_better else -1.0
-    return max(epochs, key=lambda epoch: (sign * epoch.valid[metric.name], -epoch.number))
+    return max(judged, key=lambda epoch: (sign * epoch.valid[metric.name], -epoch.number))
 
 
 def _forget_peak_memory() -> None:
