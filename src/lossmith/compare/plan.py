@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import lossmith
-from lossmith.core.call import format_call, parse_call
+from lossmith.core.call import format_call, parse_call, split_at
 from lossmith.data.errors import DataError
 from lossmith.training.job import Job
 
@@ -217,7 +217,7 @@ def read_setting(text: str) -> tuple[str, object]:
 
 def _read_arm(task: Task, text: str, given: Mapping[str, object]) -> Arm:
     """``loss`` or ``loss@key=value@key=value``: settings of this arm alone."""
-    first, *rest = _split_outside(text, "@")
+    first, *rest = split_at("@", text)
     overrides = [read_setting(part) for part in rest]
     try:
         loss = format_call(*parse_call(first))
@@ -227,23 +227,6 @@ def _read_arm(task: Task, text: str, given: Mapping[str, object]) -> Arm:
         raise PlanError(str(error)) from error
     label = "@".join([loss, *(f"{key}={value}" for key, value in overrides)])
     return Arm(label, loss, settings)
-
-
-def _split_outside(text: str, mark: str) -> list[str]:
-    parts, depth, quote, start = [], 0, "", 0
-    for i, letter in enumerate(text):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter in "([{":
-            depth += 1
-        elif letter in ")]}":
-            depth -= 1
-        elif letter == mark and depth == 0:
-            parts.append(text[start:i])
-            start = i + 1
-    return [part.strip() for part in [*parts, text[start:]]]
 
 
 def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description:

@@ -57,6 +57,15 @@ def split_list(text: str) -> list[str]:
     >>> split_list("a, b(margin=0.7, power=2),c")
     ['a', 'b(margin=0.7, power=2)', 'c']
     """
+    return [part for part in split_at(",", text) if part]
+
+
+def split_at(mark: str, text: str) -> list[str]:
+    """Split at the marks that stand outside brackets and quotes.
+
+    >>> split_at("@", "bpr@l2=0.1@epochs=3")
+    ['bpr', 'l2=0.1', 'epochs=3']
+    """
     parts, depth, quote, start, escaped = [], 0, "", 0, False
     for i, letter in enumerate(text):
         if escaped:
@@ -70,11 +79,10 @@ def split_list(text: str) -> list[str]:
             depth += 1
         elif letter in ")]}":
             depth -= 1
-        elif letter == "," and depth == 0:
+        elif letter == mark and depth == 0:
             parts.append(text[start:i])
             start = i + 1
-    parts.append(text[start:])
-    return [part.strip() for part in parts if part.strip()]
+    return [part.strip() for part in [*parts, text[start:]]]
 
 
 def _literal(node: ast.expr, text: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.tasks.settings import COMMON, Setting
-from lossmith.tasks.task import Problem, Task
+from lossmith.tasks.task import Description, Problem, Task
 from lossmith.tasks.text import (
     SEPARATE_PRESET,
     TEXT_PRESETS,
@@ -134,6 +135,17 @@ class TaggingTask(Task):
         "logits+binary": "objective(logits, target)  # both [N, C]; target 1, 0",
         "scores+relevance": "objective(logits, labels, mask=labels >= 0)  # both [N, C]",
     }
+
+    def describe(self, data: str, settings: Mapping[str, Any]) -> Description:
+        """What the data is, and what was hidden of it."""
+        description = super().describe(data, settings)
+        if settings["observed"] == "all":
+            return description
+        hidden = (
+            f"Of each training row's labels {settings['observed']} is left (setting observed; a "
+            "loss may have its own); the other parts keep all of theirs."
+        )
+        return replace(description, notes=(*description.notes, hidden))
 
     def problem(self, data: str, settings: Mapping[str, Any]) -> TaggingProblem:
         """The data in tensors."""
