@@ -286,4 +286,5 @@ def test_the_embedded_text_needs_no_file(tmp_path):
     }
     assert all(run["scores"]["macro_auc"] > 0.5 for run in found["runs"])
     assert found["data"]["rows"]["test"] > 1000
+    assert any("setting observed" in note for note in found["data"]["notes"])
     assert list((tmp_path / "cache").glob("*.parquet"))

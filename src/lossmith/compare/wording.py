@@ -12,15 +12,15 @@ NOTHING = "\N{EM DASH}"
 
 
 def decimals(uncertainties: Iterable[float]) -> int:
-    """As many decimals as the smallest uncertainty deserves: its first two digits.
+    """As many decimals as the middle one of the uncertainties deserves: its first two digits.
 
     >>> decimals([0.0123, 0.2]), decimals([3.1]), decimals([])
     (3, 1, 4)
     """
-    known = [value for value in uncertainties if math.isfinite(value) and value > 0]
+    known = sorted(value for value in uncertainties if math.isfinite(value) and value > 0)
     if not known:
         return 4
-    return min(max(1 - math.floor(math.log10(min(known))), 1), 6)
+    return min(max(1 - math.floor(math.log10(known[(len(known) - 1) // 2])), 1), 6)
 
 
 def number(value: float, places: int, *, sign: bool = False) -> str:
