@@ -167,9 +167,7 @@ def _undecided(analysis: Analysis, found: Sequence[Comparison], places: int) -> 
     if not found:
         return []
     names = listing([one.arm for one in found])
-    each = "; ".join(
-        f"{one.arm} {_signed(analysis, one, places)}, {evidence(one, places)}" for one in found
-    )
+    each = _each(analysis, found, places)
     return [
         f"No difference was found between {analysis.baseline} and {names} "
         f"with {_counts(found)} seeds ({each}); a difference inside "
@@ -186,12 +184,7 @@ def _too_few(analysis: Analysis, found: Sequence[Comparison], places: int) -> li
         f"with {number_of} comparison{'s' if number_of > 1 else ''} at least {first.seeds_needed} "
         "are needed before any difference could be established"
     )
-    each = "; ".join(
-        f"{one.arm} {_signed(analysis, one, places)}, {evidence(one, places)}"
-        if one.effect.n
-        else f"{one.arm} has no seed in common with {analysis.baseline}"
-        for one in found
-    )
+    each = _each(analysis, found, places)
     counts = _counts(found)
     have = "1 seed is" if counts == "1" else f"{counts} seeds are"
     return [
@@ -199,6 +192,19 @@ def _too_few(analysis: Analysis, found: Sequence[Comparison], places: int) -> li
         f"against {analysis.baseline}: {reason}. So far: {each}. "
         f"The same command with --seeds {max(10, first.seeds_needed)} adds the missing ones."
     ]
+
+
+def _each(analysis: Analysis, found: Sequence[Comparison], places: int) -> str:
+    """What was seen of each arm; of many, the first alone, as the table says it of all."""
+    shown = found if len(found) < 4 else found[:1]
+    said = "; ".join(
+        f"{one.arm} {_signed(analysis, one, places)}, {evidence(one, places)}"
+        if one.effect.n
+        else f"{one.arm} has no seed in common with {analysis.baseline}"
+        for one in shown
+    )
+    rest = len(found) - len(shown)
+    return f"{said}; the table has the other {rest}" if rest else said
 
 
 def _same(analysis: Analysis, found: Sequence[Comparison]) -> list[str]:
