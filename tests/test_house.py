@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,13 @@ def test_generated_files_are_current() -> None:
     spec.loader.exec_module(generate)
     for path, text in generate.made().items():
         assert path.read_text("utf-8") == text, f"{path.name} is stale: python tools/generate.py"
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
 
 
 def test_no_source_file_outgrows_its_room() -> None:
