@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from lossmith.compare import plots, wording
-from lossmith.compare.plan import Plan, seeds_text
+from lossmith.compare.plan import Plan
 from lossmith.compare.statistics import Analysis, Comparison, Summary, analyse
 from lossmith.compare.store import Store, describe
 from lossmith.training.job import Outcome
@@ -70,12 +70,12 @@ class Report:
         threads = "+".join(
             sorted({str(arm.settings.get("threads", "?")) for arm in self.plan.arms})
         )
-        seeds = seeds_text(self.plan.seeds).strip(",")
-        listed = "," in seeds or len(self.plan.seeds) == 1
+        seeds, count = self.plan.seeds, len(self.plan.seeds)
+        in_a_row = count > 1 and seeds == tuple(range(count))
         parts = {
             "metric": self.plan.metric,
             "split": self.data["split"],
-            "seeds": seeds if listed else f"0-{len(self.plan.seeds) - 1}",
+            "seeds": f"0-{count - 1}" if in_a_row else ",".join(map(str, seeds)),
             "epoch": "best on valid" if by_valid else "last",
             "lossmith": self.plan.version,
             "data": self.plan.fingerprint,

@@ -35,11 +35,17 @@ def describe_split(given: Iterable[str], made: Iterable[str], seed: int) -> str:
 
     >>> describe_split(["train", "test"], ["train", "valid", "test"], seed=0)
     'train and test as given, valid drawn (s0)'
+    >>> describe_split(["train", "valid", "test"], ["train", "test"], seed=0)
+    'train and test as given, valid joined to train'
     """
-    given = list(given)
+    given, made = list(given), list(made)
+    kept = [part for part in given if part in made]
     drawn = [part for part in made if part not in given]
-    words = [f"{' and '.join(drawn)} drawn (s{seed})"] if drawn else []
-    return ", ".join([f"{' and '.join(given)} as given", *words] if len(given) > 1 else words)
+    joined = [part for part in given if part not in made]
+    words = [f"{' and '.join(kept)} as given"] if len(kept) > 1 else []
+    words += [f"{' and '.join(drawn)} drawn (s{seed})"] if drawn else []
+    words += [f"{' and '.join(joined)} joined to train"] if joined else []
+    return ", ".join(words)
 
 
 class Learner(ABC):
