@@ -15,7 +15,7 @@ help:
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/.demo
-	$(BIN)/lossmith compare tagging embedded --out demo --seeds 8 \
+	$(BIN)/lossmith compare tagging embedded --out demo --seeds 10 --epochs 20 \
 	  --set observed=1 \
 	  --losses 'masked_binary_cross_entropy,binary_cross_entropy,masked_binary_cross_entropy(average="classes")@model=separate,masked_binary_cross_entropy@observed=all'
 
