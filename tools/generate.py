@@ -77,9 +77,9 @@ def _type_imports(spec: Spec) -> list[str]:
 def _home_of_alias(name: str) -> str:
     """The first module of the lower layers that defines the alias (``Weighting``), or a family."""
     for folder in ("core", "kernels", "losses"):
-        for path in sorted((PACKAGE / folder).glob("*.py")):
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
             if re.search(rf"^{name}(: \w+)? = ", path.read_text("utf-8"), re.MULTILINE):
-                return f"lossmith.{folder}.{path.stem}"
+                return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     raise LookupError(f"no module of lossmith defines {name}")
 
 

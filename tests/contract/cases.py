@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contract.examples import EXAMPLES, Example
+from lossmith.check.examples import EXAMPLES, Example
 from lossmith.core.spec import Spec, objectives
 
 

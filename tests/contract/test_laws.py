@@ -17,7 +17,7 @@ from torch import Tensor
 
 import lossmith as lm
 from contract.cases import CASES, Case
-from contract.examples import Example
+from lossmith.check.examples import Example
 from lossmith.core.spec import Spec, objectives, parse
 
 SPECS = list(objectives())

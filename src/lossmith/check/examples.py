@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossmith.core.spec import Inputs
+
 
 @dataclass(frozen=True)
 class Example:
@@ -37,17 +39,34 @@ class Example:
         )
 
     def with_predictions(self, *predictions: Tensor) -> Example:
+        """The batch with other predictions."""
         return replace(self, predictions=predictions)
 
     def to(self, dtype: torch.dtype) -> Example:
+        """The batch with predictions of another type."""
         return self.with_predictions(*(p.to(dtype) for p in self.predictions))
 
     @property
     def batch_size(self) -> int:
+        """How many rows it has."""
         return len(self.predictions[0])
 
 
-def _ones(*shape: int) -> dict[str, Tensor]:
+Maker = Callable[[int], Example]
+EXAMPLES: dict[str, Maker] = {}
+
+
+def example_of(*kinds: Inputs) -> Callable[[Maker], Maker]:
+    """Register what makes a batch, from a seed, of these kinds of inputs."""
+
+    def register(maker: Maker) -> Maker:
+        EXAMPLES.update(dict.fromkeys(kinds, maker))
+        return maker
+
+    return register
+
+
+def _ones(*shape: int) -> dict[str, Any]:
     return {"mask": torch.ones(*shape, dtype=torch.bool), "weight": torch.ones(*shape)}
 
 
@@ -59,7 +78,8 @@ def _randint(seed: int, high: int, *shape: int) -> Tensor:
     return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed + 1000))
 
 
-def class_example(seed: int) -> Example:
+@example_of("logits+class")
+def _class_example(seed: int) -> Example:
     target = _randint(seed, 4, 6)
     return Example(
         (_randn(seed, 6, 4),),
@@ -69,7 +89,8 @@ def class_example(seed: int) -> Example:
     )
 
 
-def distribution_example(seed: int) -> Example:
+@example_of("logits+distribution")
+def _distribution_example(seed: int) -> Example:
     target = (2 * _randn(seed + 1, 6, 4)).softmax(-1)
     return Example(
         (_randn(seed, 6, 4),),
@@ -79,7 +100,8 @@ def distribution_example(seed: int) -> Example:
     )
 
 
-def binary_example(seed: int) -> Example:
+@example_of("logits+binary")
+def _binary_example(seed: int) -> Example:
     target = _randint(seed, 2, 6, 3).float()
     return Example(
         (_randn(seed, 6, 3),),
@@ -89,7 +111,8 @@ def binary_example(seed: int) -> Example:
     )
 
 
-def partial_example(seed: int) -> Example:
+@example_of("logits+partial")
+def _partial_example(seed: int) -> Example:
     labels = _randint(seed, 3, 6, 3).float() - 1
     labels[0] = torch.tensor([1.0, 0.0, -1.0])
     return Example(
@@ -100,7 +123,8 @@ def partial_example(seed: int) -> Example:
     )
 
 
-def number_example(seed: int) -> Example:
+@example_of("prediction+number")
+def _number_example(seed: int) -> Example:
     target = _randn(seed + 1, 6)
     return Example(
         (_randn(seed, 6),),
@@ -111,7 +135,8 @@ def number_example(seed: int) -> Example:
     )
 
 
-def pair_example(seed: int) -> Example:
+@example_of("pair+same")
+def _pair_example(seed: int) -> Example:
     same = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
 
     def solved(p: tuple[Tensor, ...]) -> bool:
@@ -123,7 +148,8 @@ def pair_example(seed: int) -> Example:
     return Example((x1, x1 + 0.1 * _randn(seed + 1, 6, 4)), (same,), **_ones(6), solved=solved)
 
 
-def triplet_example(seed: int) -> Example:
+@example_of("triplet")
+def _triplet_example(seed: int) -> Example:
     def solved(p: tuple[Tensor, ...]) -> bool:
         return bool(((p[0] - p[1]).norm(dim=-1) < (p[0] - p[2]).norm(dim=-1)).all())
 
@@ -136,12 +162,14 @@ def _nearest_is_own(p: tuple[Tensor, ...]) -> bool:
     return bool(((unit[0] @ unit[1].T).argmax(-1) == torch.arange(len(p[0]))).all())
 
 
-def queries_example(seed: int) -> Example:
+@example_of("queries+positives", "two views")
+def _queries_example(seed: int) -> Example:
     vectors = (_randn(seed, 6, 8), _randn(seed + 1, 6, 8))
     return Example(vectors, **_ones(6), solved=_nearest_is_own)
 
 
-def relevance_example(seed: int) -> Example:
+@example_of("scores+relevance")
+def _relevance_example(seed: int) -> Example:
     relevance = torch.stack(
         [torch.randperm(5, generator=torch.Generator().manual_seed(seed + i)) for i in range(4)]
     )
@@ -159,7 +187,8 @@ def relevance_example(seed: int) -> Example:
     )
 
 
-def positive_negative_example(seed: int) -> Example:
+@example_of("positive+negative")
+def _positive_negative_example(seed: int) -> Example:
     return Example(
         (_randn(seed, 6), _randn(seed + 1, 6)),
         **_ones(6),
@@ -167,7 +196,8 @@ def positive_negative_example(seed: int) -> Example:
     )
 
 
-def draws_example(seed: int) -> Example:
+@example_of("positive+draws")
+def _draws_example(seed: int) -> Example:
     return Example(
         (_randn(seed, 6), _randn(seed + 1, 6, 8)),
         (),
@@ -178,7 +208,8 @@ def draws_example(seed: int) -> Example:
     )
 
 
-def catalogue_example(seed: int) -> Example:
+@example_of("positive+catalogue")
+def _catalogue_example(seed: int) -> Example:
     # Most items are below the positive, so that violators are rare and late trials matter.
     positive, catalogue = 2.0 + _randn(seed, 6), _randn(seed + 1, 6, 60)
     return Example(
@@ -189,8 +220,9 @@ def catalogue_example(seed: int) -> Example:
     )
 
 
-def keywords_example(seed: int) -> Example:
-    keywords = [[1], [2, (3, 4)], [0, 5]]
+@example_of("logits+keywords")
+def _keywords_example(seed: int) -> Example:
+    keywords: list[list[Any]] = [[1], [2, (3, 4)], [0, 5]]
 
     def solved(p: tuple[Tensor, ...]) -> bool:
         # Some keyword of each sequence is said where it is likeliest, phrases whole.
@@ -214,7 +246,8 @@ def _occurs(row: list[int], phrase: tuple[int, ...]) -> bool:
     return any(tuple(row[i : i + n]) == phrase for i in range(len(row) - n + 1))
 
 
-def marked_example(seed: int) -> Example:
+@example_of("logits+marked")
+def _marked_example(seed: int) -> Example:
     target = _randint(seed, 7, 3, 5)
     marked = _randint(seed + 1, 2, 3, 5).bool()
     marked[:, 0] = True
@@ -226,29 +259,10 @@ def marked_example(seed: int) -> Example:
     )
 
 
-def hybrid_example(seed: int) -> Example:
-    marked = marked_example(seed)
+@example_of("logits+keywords+marked")
+def _hybrid_example(seed: int) -> Example:
+    marked = _marked_example(seed)
     target, where = marked.labels
     # Keywords that the reference says, so that the three terms do not pull apart.
     keywords = [[int(row[0])] for row in target]
     return replace(marked, labels=(target, keywords, where), weight=torch.ones(3))
-
-
-EXAMPLES: dict[str, Callable[[int], Example]] = {
-    "logits+class": class_example,
-    "logits+distribution": distribution_example,
-    "logits+binary": binary_example,
-    "logits+partial": partial_example,
-    "prediction+number": number_example,
-    "pair+same": pair_example,
-    "triplet": triplet_example,
-    "queries+positives": queries_example,
-    "two views": queries_example,
-    "scores+relevance": relevance_example,
-    "positive+negative": positive_negative_example,
-    "positive+draws": draws_example,
-    "positive+catalogue": catalogue_example,
-    "logits+keywords": keywords_example,
-    "logits+marked": marked_example,
-    "logits+keywords+marked": hybrid_example,
-}
