@@ -11,6 +11,7 @@ import typer
 import lossmith
 from lossmith.cli.compare import compare
 from lossmith.cli.losses import losses
+from lossmith.cli.report import report
 
 OK, USAGE, DATA = 0, 2, 3  # 1, failed runs, and 130, interrupted, are the command's
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.command()(losses)
+app.command()(report)
 
 
 def _version(wanted: bool) -> None:

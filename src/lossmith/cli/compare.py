@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from lossmith.cli.show import output, print_json, print_report
 
 if TYPE_CHECKING:
     from lossmith.compare.report import Report
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 COLUMNS = "Columns of your data"
 SETTINGS = "Training"
 RUNNING = "Running"
-STYLES = {"better": "green", "worse": "red"}
 
 
 def compare(
@@ -75,6 +75,10 @@ def compare(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=RUNNING)
     ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="The result as JSON, on stdout.", rich_help_panel=RUNNING),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan only.", rich_help_panel=RUNNING)
     ] = False,
@@ -117,14 +121,20 @@ def compare(
         settings=given,
     )
     if dry_run:
-        _print_plan(study)
+        if as_json:
+            print_json({"plan": study.plan.as_dict(), "folder": study.folder})
+        else:
+            _print_plan(study)
         return
     try:
         report = study.run(jobs=jobs, fresh=fresh, quiet=quiet)
     except KeyboardInterrupt as stop:
         _print_interrupted(stop, context.obj)
         raise typer.Exit(130) from None
-    _print_report(report)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        print_report(report)
     if report.failures:
         _print_failures(report)
         raise typer.Exit(1)
@@ -151,12 +161,6 @@ def _prepare(quiet: bool, family: str, data: str, losses: list[str], **asked: An
         return prepare(family, data, losses, **asked)
 
 
-def _console() -> Console:
-    """stdout; in a pipe or a file, lines are as long as their content."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
 def _print_plan(study: Study) -> None:
     plan, description = study.plan, study.description
     total = len(plan.runs())
@@ -173,36 +177,9 @@ def _print_plan(study: Study) -> None:
         f"folder    {study.folder}",
         f"to train  {total - study.finished()} of {total}",
     ]
-    console = _console()
+    console = output()
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
-
-
-def _print_report(report: Report) -> None:
-    console = _console()
-    # A terminal breaks lines between words; a reader of a pipe wants the sentence whole.
-    console.print(Text(report.verdict), soft_wrap=not console.is_terminal)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("loss", overflow="fold")
-    columns = {"value": report.plan.metric}
-    if report.comparisons:
-        columns |= {
-            "difference": "difference",
-            "interval": "95 % interval",
-            "p": "Holm p",
-            "wins": "better in",
-            "verdict": "verdict",
-        }
-    for key, title in columns.items():
-        table.add_column(title, justify="left" if key == "verdict" else "right", no_wrap=True)
-    for row in report.rows():
-        cells = [Text(row[key], style=STYLES.get(row[key], "")) for key in columns]
-        table.add_row(Text(row["arm"]), *cells)
-    console.print()
-    console.print(table)
-    console.print()
-    console.print(Text(report.signature, style="dim"), soft_wrap=True)
-    console.print(Text(str(report.path)), soft_wrap=True)
 
 
 def _print_interrupted(stop: KeyboardInterrupt, arguments: list[str]) -> None:

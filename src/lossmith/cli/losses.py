@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from lossmith.cli.show import print_json
 
 if TYPE_CHECKING:
     from lossmith.core.spec import Spec, Tune
@@ -20,23 +23,31 @@ def losses(
     family: Annotated[
         str | None, typer.Option("--for", help="Only those that fit this family's task.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The metadata as JSON, on stdout.")
+    ] = False,
 ) -> None:
     """List the losses, or explain one."""
     if family is not None:
         _check_family(family)
     from lossmith.core.spec import find
 
+    specs, peers = _fitting(family)
+    if name is not None:
+        try:
+            specs = (find(name),)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="NAME") from error
+    if as_json:
+        print_json([_metadata(spec) for spec in specs])
+        return
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=120)
     if name is not None:
-        try:
-            spec = find(name)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="NAME") from error
-        _explain(console, spec)
-        return
-    _list(console, family)
+        _explain(console, specs[0])
+    else:
+        _list(console, specs, peers)
 
 
 def _check_family(family: str) -> None:
@@ -61,8 +72,34 @@ def _fitting(family: str | None) -> tuple[tuple[Spec, ...], tuple[str, ...]]:
     return task.fitting(), task.peers
 
 
-def _list(console: Console, family: str | None) -> None:
-    specs, peers = _fitting(family)
+def _metadata(spec: Spec) -> dict[str, Any]:
+    """What the registry knows of one loss, as plain values."""
+    knobs = {
+        name: {
+            "default": None if parameter.default is parameter.empty else parameter.default,
+            "required": parameter.default is parameter.empty,
+            "choices": list(spec.choices.get(name, ())),
+            "search": _range(spec.tune[name]) if name in spec.tune else None,
+        }
+        for name, parameter in spec.knobs.items()
+    }
+    return {
+        "name": spec.name,
+        "module": spec.module_name,
+        "family": spec.family,
+        "summary": spec.summary,
+        "inputs": list(spec.inputs),
+        "mean_divides_by": spec.unit,
+        "serves": spec.serves,
+        "limit": spec.limit,
+        "invariances": sorted(spec.invariances),
+        "knobs": knobs,
+        "aliases": list(spec.aliases),
+        "source": spec.paper,
+    }
+
+
+def _list(console: Console, specs: Sequence[Spec], peers: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("loss", "family", "what it pushes", "serves"):
         table.add_column(title, overflow="fold")

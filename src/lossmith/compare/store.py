@@ -83,6 +83,12 @@ class Store:
         """Keep why a training failed; the same command tries it again."""
         self._write(self._error_path(run), text)
 
+    def error(self, run: Run) -> str | None:
+        """Why a training failed, in one line; None if it did not."""
+        path = self._error_path(run)
+        lines = path.read_text("utf-8").strip().splitlines() if path.exists() else []
+        return lines[-1] if lines else None
+
     def write_json(self, name: str | Path, values: object) -> None:
         """Write values as JSON, atomically."""
         self._write(self.folder / name, json.dumps(values, indent=1, default=str) + "\n")
