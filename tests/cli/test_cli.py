@@ -196,3 +196,21 @@ def test_a_loss_is_found_by_another_name_and_a_typo_gets_a_suggestion(capfd):
     assert capfd.readouterr().out.startswith("hinge")
     assert run(["losses", "hige"]) == 2
     assert "Did you mean 'hinge'?" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_plan_file_is_the_same_as_the_flags_and_a_flag_wins(fake, capfd):
+    Path("study.toml").write_text(
+        "family = 'classification'\ndata = 'reviews.csv'\nlosses = ['a', 'b(k=1)']\n"
+        "seeds = [0, 1]\nout = 'r'\n[settings]\nepochs = 3\n"
+    )
+    assert run(["compare", "--plan", "study.toml", "-q"]) == 0
+    said = capfd.readouterr().out
+    assert compare("--losses", "a,b(k=1)", "--seeds", "2", "--epochs", "3", "--out", "s", "-q") == 0
+    assert capfd.readouterr().out.replace("s/report", "r/report") == said
+    # What a run leaves replays it, to the same folder: nothing is left to train.
+    assert run(["compare", "--plan", "r/plan.toml", "--out", "r", "--dry-run"]) == 0
+    assert "0 of 4" in capfd.readouterr().out
+    assert run(["compare", "--plan", "study.toml", "--epochs", "2", "--out", "t", "--dry-run"]) == 0
+    assert "epochs=2" in capfd.readouterr().out
+    assert run(["compare", "classification"]) == 2
+    assert "DATA" in capfd.readouterr().err

@@ -23,17 +23,25 @@ RUNNING = "Running"
 def compare(
     context: typer.Context,
     family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="classification, tagging or recommendation.")
-    ],
-    data: Annotated[str, typer.Argument(metavar="DATA", help='A file or a folder, or "embedded".')],
+        str | None,
+        typer.Argument(metavar="FAMILY", help="What kind of problem: `lossmith losses`."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help='A file or a folder, or "embedded".')
+    ] = None,
     losses: Annotated[
         list[str] | None,
         typer.Option(help="What to compare: 'bpr,warp(margin=0.5)'; default: the usual ones."),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="What decides, such as precision@10.")] = None,
-    seeds: Annotated[str, typer.Option(help="How many, or which: 0,3,5.")] = "10",
+    seeds: Annotated[
+        str | None, typer.Option(help="How many, or which: 0,3,5; default: 10.")
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="The loss to compare with; default: the first.")
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="A TOML file with any of these; a flag wins over it.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Reference model.", rich_help_panel=SETTINGS)
@@ -89,6 +97,8 @@ def compare(
     what is there. stdout is the result, stderr the progress.
 
     lossmith compare recommendation ratings.csv --losses bpr,warp --metric precision@10
+
+    lossmith compare --plan runs/.../plan.toml --out again
     """
     from lossmith.core.call import split_list
 
@@ -102,23 +112,27 @@ def compare(
         "user": user,
         "item": item,
     }
-    _check_family(family)
     from lossmith.compare.plan import read_seeds, read_setting
 
+    asked = _read_plan(plan)
+    family, data = family or asked.get("family"), data or asked.get("data")
+    if family is None or data is None:
+        missing = "FAMILY" if family is None else "DATA"
+        raise typer.BadParameter("give it here, or in the file of --plan.", param_hint=missing)
+    _check_family(family)
     given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
     given.update(read_setting(word) for word in settings or ())
-    numbers = read_seeds(seeds)
     texts = [text for word in losses or () for text in split_list(word)]
     study = _prepare(
         quiet,
         family,
         data,
-        texts,
-        metric=metric,
-        seeds=numbers,
-        baseline=baseline,
-        out=out,
-        settings=given,
+        texts or asked.get("losses", []),
+        metric=metric or asked.get("metric"),
+        seeds=asked.get("seeds", 10) if seeds is None else read_seeds(seeds),
+        baseline=baseline or asked.get("baseline"),
+        out=out or asked.get("out"),
+        settings={**asked.get("settings", {}), **given},
     )
     if dry_run:
         if as_json:
@@ -138,6 +152,14 @@ def compare(
     if report.failures:
         _print_failures(report)
         raise typer.Exit(1)
+
+
+def _read_plan(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    from lossmith.compare.planfile import read_plan_file
+
+    return read_plan_file(path)
 
 
 def _check_family(family: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossmith.compare.plan import Plan, PlanError, Run
+from lossmith.compare.planfile import plan_text
 from lossmith.training.job import Outcome
 
 try:
@@ -25,8 +26,9 @@ if TYPE_CHECKING:  # needs torch, and a folder does not
     from lossmith.tasks.task import Description
 
 PLAN_FILE = "plan.json"
+REPLAY_FILE = "plan.toml"
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
-OURS = (*REPORT_FILES, "data.json", "environment.json", "runs", PLAN_FILE)
+OURS = (*REPORT_FILES, "data.json", "environment.json", "runs", PLAN_FILE, REPLAY_FILE)
 
 
 class Store:
@@ -52,6 +54,7 @@ class Store:
             else:
                 store._claim(plan)
             store.write_json(PLAN_FILE, {"conditions": plan.conditions(), "plan": plan.as_dict()})
+            store.write_text(REPLAY_FILE, plan_text(plan))
             store.write_json("data.json", describe(description))
             store.write_json("environment.json", environment())
             yield store
