@@ -37,7 +37,7 @@ def test_settings_that_follow_from_an_arms_own_model_are_left_to_follow(tmp_path
     data = tmp_path / "posts.csv"
     data.write_text("text,labels\n" + "".join(f"words {i},{'ab'[i % 2]}\n" for i in range(40)))
     task = load_task("tagging")
-    losses = ["masked_binary_cross_entropy", "masked_binary_cross_entropy@model=separate"]
+    losses = ["masked_binary_cross_entropy", "masked_binary_cross_entropy@model=cnn"]
     plan, _ = make_plan(
         task, str(data), losses, metric=None, seeds=2, baseline=None, settings={"epochs": 2}
     )
