@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import lossmith
@@ -146,6 +146,8 @@ def make_plan(
         arms.insert(0, chosen)
     _check_distinct(arms)
     measured = _deciding_metric(task, arms)
+    # To name the default metric is to ask for the same comparison.
+    arms = [replace(arm, settings={**arm.settings, "metric": measured.name}) for arm in arms]
     description = _describe(task, data, given)
     plan = Plan(
         family=task.family,
