@@ -10,6 +10,7 @@ import typer
 
 import lossmith
 from lossmith.cli.compare import compare
+from lossmith.cli.doctor import doctor
 from lossmith.cli.losses import losses
 from lossmith.cli.report import report
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(losses)
 app.command()(report)
+app.command()(doctor)
 
 
 def _version(wanted: bool) -> None:

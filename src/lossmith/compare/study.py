@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,12 @@ from lossmith.compare.execute import RunOne, Watch, default_workers, execute
 from lossmith.compare.plan import Plan, PlanError, Run, make_plan
 from lossmith.compare.progress import progress
 from lossmith.compare.store import Store
+from lossmith.training.doctor import missing_packages
 from lossmith.training.job import Epoch, Outcome
 
 if TYPE_CHECKING:  # imported late, after the cheap checks
     from lossmith.compare.report import Report
     from lossmith.tasks.task import Description, Task
-
-PACKAGES = ("jinja2", "matplotlib", "numpy", "polars", "rich", "scipy", "tomli_w")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -104,7 +102,7 @@ def prepare(
     settings: Mapping[str, object] | None = None,
 ) -> Study:
     """Check everything before anything is trained; :class:`PlanError` says what to change."""
-    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    absent = missing_packages()
     if absent:
         raise PlanError(
             f"comparing needs {', '.join(absent)}. Install the tool's packages with: "
