@@ -7,11 +7,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Tests run side by side; threads inside each would only get in each other's way.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help demo test lint types layers generated unit wheel clean
+.PHONY: help demo test ray lint types layers generated unit wheel clean
 
 help:
 	@echo "make demo    compare losses on text that every Python has, in about two minutes"
 	@echo "make test    everything that must hold before a change lands"
+	@echo "make ray     the tests that need a Ray cluster, with Ray installed"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/.demo
@@ -36,6 +37,11 @@ generated: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(BIN)/pytest -n 2
+
+# Comparisons on a real Ray cluster of two nodes; Ray is large, so it is not part of `make test`.
+ray: $(VENV)/.test
+	$(INSTALL) --editable '.[dev,ray]'
+	$(BIN)/pytest tests/compare/test_cluster.py
 
 # The wheel alone, in an environment that has nothing else, from a folder that is not the source.
 wheel: $(VENV)/.test

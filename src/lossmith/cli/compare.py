@@ -77,6 +77,12 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(help="Trainings at a time.", rich_help_panel=RUNNING)
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local, or ray for a cluster.", rich_help_panel=RUNNING)
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster.", rich_help_panel=RUNNING)
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start the folder over.", rich_help_panel=RUNNING)
     ] = False,
@@ -141,7 +147,7 @@ def compare(
             _print_plan(study)
         return
     try:
-        report = study.run(jobs=jobs, fresh=fresh, quiet=quiet)
+        report = study.run(jobs=jobs, executor=executor, address=address, fresh=fresh, quiet=quiet)
     except KeyboardInterrupt as stop:
         _print_interrupted(stop, context.obj)
         raise typer.Exit(130) from None

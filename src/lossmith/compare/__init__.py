@@ -21,6 +21,8 @@ def compare(
     baseline: str | None = None,
     out: str | None = None,
     jobs: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
     fresh: bool = False,
     quiet: bool = False,
     **settings: Any,
@@ -38,6 +40,8 @@ def compare(
         out: the run folder (default: one under ``runs/``, named after what is asked for). What
             is finished there is not trained again.
         jobs: trainings at the same time (default: what the processors have room for).
+        executor: "local" for worker processes here, "ray" for a Ray cluster.
+        address: of the cluster; default: one on this machine.
         fresh: start the folder over.
         quiet: no progress on stderr.
         settings: the task's settings: model, epochs, batch_size, learning_rate, ...
@@ -57,4 +61,4 @@ def compare(
         out=out,
         settings=settings,
     )
-    return study.run(jobs=jobs, fresh=fresh, quiet=quiet)
+    return study.run(jobs=jobs, executor=executor, address=address, fresh=fresh, quiet=quiet)

@@ -67,7 +67,7 @@ def execute(runs: Sequence[Run], run_one: RunOne, *, workers: int, watch: Watch)
     attempts = dict.fromkeys((run.key for run in runs), 0)
     threads = max((int(run.job.settings.get("threads", 1)) for run in runs), default=1)
     pool: list[_Worker] = []
-    with _terminate_as_interrupt():
+    with terminate_as_interrupt():
         try:
             while waiting or any(worker.run for worker in pool):
                 while len(pool) < min(workers, _unfinished(waiting, pool)):
@@ -193,7 +193,7 @@ def _ignore_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM end the work in the same orderly way as Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

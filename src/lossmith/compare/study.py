@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossmith.compare.cluster import execute_on_ray
 from lossmith.compare.execute import RunOne, Watch, default_workers, execute
 from lossmith.compare.plan import Plan, PlanError, Run, make_plan
 from lossmith.compare.progress import progress
 from lossmith.compare.store import Store
+from lossmith.core.words import did_you_mean
 from lossmith.training.doctor import missing_packages
 from lossmith.training.job import Epoch, Outcome
 
 if TYPE_CHECKING:  # imported late, after the cheap checks
     from lossmith.compare.report import Report
     from lossmith.tasks.task import Description, Task
+
+EXECUTORS = ("local", "ray")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,12 +41,24 @@ class Study:
     run_one: RunOne
     folder: Path
 
-    def run(self, *, jobs: int | None = None, fresh: bool = False, quiet: bool = False) -> Report:
+    def run(
+        self,
+        *,
+        jobs: int | None = None,
+        executor: str = "local",
+        address: str | None = None,
+        fresh: bool = False,
+        quiet: bool = False,
+    ) -> Report:
         """Train what is missing and judge; a failed training is in the report."""
         if jobs is not None and jobs < 1:
             raise PlanError(f"jobs={jobs}: at least one training has to run at a time.")
+        if executor not in EXECUTORS:
+            raise PlanError(f"executor={executor!r}.{did_you_mean(executor, EXECUTORS)}")
+        if address is not None and executor != "ray":
+            raise PlanError("an address is that of a Ray cluster: add --executor ray.")
         with Store.open(self.folder, self.plan, self.description, fresh=fresh) as store:
-            failures = self._train(store, jobs, quiet)
+            failures = self._train(store, jobs, executor, address, quiet)
             from lossmith.compare.report import make_report
 
             report = make_report(store, self.plan, self.description, self.task, failures)
@@ -54,14 +70,19 @@ class Study:
         store = Store(self.folder)
         return sum(store.outcome(run) is not None for run in self.plan.runs())
 
-    def _train(self, store: Store, jobs: int | None, quiet: bool) -> dict[tuple[str, int], str]:
+    def _train(
+        self, store: Store, jobs: int | None, executor: str, address: str | None, quiet: bool
+    ) -> dict[tuple[str, int], str]:
         runs = self.plan.runs()
         missing = [run for run in runs if store.outcome(run) is None]
-        workers = default_workers(missing) if jobs is None else jobs
         with progress(len(runs), len(runs) - len(missing), self.plan.metric, quiet=quiet) as shown:
             filing = _Filing(store, shown)
             try:
-                execute(missing, self.run_one, workers=workers, watch=filing)
+                if executor == "ray":
+                    execute_on_ray(missing, self.run_one, address=address, jobs=jobs, watch=filing)
+                else:
+                    workers = default_workers(missing) if jobs is None else jobs
+                    execute(missing, self.run_one, workers=workers, watch=filing)
             except KeyboardInterrupt:
                 raise Interrupted(self.finished(), len(runs), self.folder) from None
         return filing.failures
