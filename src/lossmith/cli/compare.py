@@ -40,6 +40,10 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="The loss to compare with; default: the first.")
     ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(help="Search: trials of each loss, on validation data. Default: 0."),
+    ] = None,
     plan: Annotated[
         str | None, typer.Option(help="A TOML file with any of these; a flag wins over it.")
     ] = None,
@@ -137,6 +141,7 @@ def compare(
         metric=metric or asked.get("metric"),
         seeds=asked.get("seeds", 10) if seeds is None else read_seeds(seeds),
         baseline=baseline or asked.get("baseline"),
+        tune=asked.get("tune", 0) if tune is None else tune,
         out=out or asked.get("out"),
         settings={**asked.get("settings", {}), **given},
     )
@@ -191,7 +196,6 @@ def _prepare(quiet: bool, family: str, data: str, losses: list[str], **asked: An
 
 def _print_plan(study: Study) -> None:
     plan, description = study.plan, study.description
-    total = len(plan.runs())
     rows = ", ".join(f"{part} {count:,}" for part, count in description.rows.items())
     lines = [
         f"data      {description.name}: {rows}",
@@ -203,11 +207,17 @@ def _print_plan(study: Study) -> None:
         f"seeds     {', '.join(map(str, plan.seeds))}",
         f"settings  {', '.join(f'{k}={v}' for k, v in plan.arms[0].settings.items() if v != '')}",
         f"folder    {study.folder}",
-        f"to train  {total - study.finished()} of {total}",
+        f"to train  {study.total - study.finished()} of {study.total}{_search_text(study)}",
     ]
     console = output()
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _search_text(study: Study) -> str:
+    if not study.plan.tune:
+        return ""
+    return f", {study.plan.tune} trials of each loss in the search among them"
 
 
 def _print_interrupted(stop: KeyboardInterrupt, arguments: list[str]) -> None:

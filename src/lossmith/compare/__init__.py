@@ -19,6 +19,7 @@ def compare(
     metric: str | None = None,
     seeds: int | Sequence[int] = 10,
     baseline: str | None = None,
+    tune: int = 0,
     out: str | None = None,
     jobs: int | None = None,
     executor: str = "local",
@@ -37,6 +38,8 @@ def compare(
         metric: what decides (default: the family's).
         seeds: how many, or which.
         baseline: the loss that the others are compared with (default: the first).
+        tune: trials that each loss gets in a search for its learning rate and knobs, on
+            validation data; 0 for none.
         out: the run folder (default: one under ``runs/``, named after what is asked for). What
             is finished there is not trained again.
         jobs: trainings at the same time (default: what the processors have room for).
@@ -58,6 +61,7 @@ def compare(
         metric=metric,
         seeds=seeds,
         baseline=baseline,
+        tune=tune,
         out=out,
         settings=settings,
     )

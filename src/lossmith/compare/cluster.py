@@ -13,7 +13,15 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lossmith.compare.execute import ATTEMPTS, PATIENCE, RunOne, Watch, terminate_as_interrupt
+from lossmith.compare.execute import (
+    ATTEMPTS,
+    PATIENCE,
+    RunOne,
+    Successor,
+    Watch,
+    nothing_follows,
+    terminate_as_interrupt,
+)
 from lossmith.compare.plan import PlanError, Run
 from lossmith.training.job import Epoch, Job
 
@@ -21,7 +29,13 @@ POLL = 0.5  # seconds between two looks at the news
 
 
 def execute_on_ray(
-    runs: Sequence[Run], run_one: RunOne, *, address: str | None, jobs: int | None, watch: Watch
+    runs: Sequence[Run],
+    run_one: RunOne,
+    *,
+    address: str | None,
+    jobs: int | None,
+    watch: Watch,
+    successor: Successor = nothing_follows,
 ) -> None:
     """Train every run on the cluster at ``address`` ("auto", "ray://..."), or on one of its own.
 
@@ -43,7 +57,10 @@ def execute_on_ray(
                 done, _ = ray.wait(list(running), timeout=POLL)
                 _tell_news(ray, board, {run.key: run for run in running.values()}, told, watch)
                 for task in done:
-                    _settle(ray, task, running.pop(task), told, watch)
+                    run = running.pop(task)
+                    _settle(ray, task, run, told, watch)
+                    follower = successor(run)
+                    waiting.extend([] if follower is None else [follower])
         except BaseException:
             for task in running:
                 ray.cancel(task, force=True)

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -34,6 +34,14 @@ PATIENCE = 5.0  # seconds a worker has to end before it is killed
 RunOne = Callable[..., Outcome]
 
 
+# What is trained after a run, once it is filed: the next trial of a search, or nothing.
+Successor = Callable[[Run], Run | None]
+
+
+def nothing_follows(run: Run) -> None:
+    """Each run stands alone."""
+
+
 class Watch(Protocol):
     """Who is told what happens, in the process that calls :func:`execute`."""
 
@@ -50,6 +58,9 @@ class Watch(Protocol):
         """The training raised, or its process was killed; the others go on."""
 
 
+Identity = tuple[str, int, int | None]
+
+
 @dataclass
 class _Worker:
     process: SpawnProcess
@@ -58,13 +69,20 @@ class _Worker:
     run: Run | None = None
 
 
-def execute(runs: Sequence[Run], run_one: RunOne, *, workers: int, watch: Watch) -> None:
-    """Train every run; return when all have finished or failed.
+def execute(
+    runs: Sequence[Run],
+    run_one: RunOne,
+    *,
+    workers: int,
+    watch: Watch,
+    successor: Successor = nothing_follows,
+) -> None:
+    """Train every run, and what follows each; return when all have finished or failed.
 
     Ctrl-C and SIGTERM raise KeyboardInterrupt here, after the workers have been stopped.
     """
     waiting = deque(runs)
-    attempts = dict.fromkeys((run.key for run in runs), 0)
+    attempts: Counter[Identity] = Counter()
     threads = max((int(run.job.settings.get("threads", 1)) for run in runs), default=1)
     pool: list[_Worker] = []
     with terminate_as_interrupt():
@@ -76,9 +94,13 @@ def execute(runs: Sequence[Run], run_one: RunOne, *, workers: int, watch: Watch)
                     if worker.ready and worker.run is None and waiting:
                         _give(worker, waiting, attempts, watch)
                 for worker in _talkative(pool):
+                    before = worker.run
                     if not _listen(worker, watch):
                         pool.remove(worker)
                         _bury(worker, waiting, attempts, watch)
+                    if before is not None and worker.run is None:
+                        follower = successor(before)
+                        waiting.extend([] if follower is None else [follower])
         finally:
             _stop(pool)
 
@@ -132,11 +154,9 @@ def _listen(worker: _Worker, watch: Watch) -> bool:
     return True
 
 
-def _give(
-    worker: _Worker, waiting: deque[Run], attempts: dict[tuple[str, int], int], watch: Watch
-) -> None:
+def _give(worker: _Worker, waiting: deque[Run], attempts: Counter[Identity], watch: Watch) -> None:
     run = waiting.popleft()
-    attempts[run.key] += 1
+    attempts[run.identity] += 1
     worker.run = run
     watch.started(run)
     # A worker that has just died is noticed when it is listened to.
@@ -144,9 +164,7 @@ def _give(
         worker.pipe.send(run.job)
 
 
-def _bury(
-    worker: _Worker, waiting: deque[Run], attempts: dict[tuple[str, int], int], watch: Watch
-) -> None:
+def _bury(worker: _Worker, waiting: deque[Run], attempts: Counter[Identity], watch: Watch) -> None:
     """What a dead worker was doing is tried again, or given up."""
     worker.process.join(PATIENCE)
     worker.pipe.close()
@@ -159,9 +177,10 @@ def _bury(
     run = worker.run
     if run is None:
         return
-    if attempts[run.key] < ATTEMPTS:
+    if attempts[run.identity] < ATTEMPTS:
         waiting.appendleft(run)
         return
+    worker.run = None
     code = worker.process.exitcode
     reason = f"its process was killed {ATTEMPTS} times (exit code {code}"
     reason += "; out of memory?)" if code == -9 else ")"

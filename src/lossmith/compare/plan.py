@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import lossmith
@@ -47,6 +47,18 @@ class Run:
 
     arm: Arm
     job: Job
+    trial: int | None = None  # its number in the search for good values; None: it is compared
+    values: Mapping[str, Any] = field(default_factory=dict)  # what that trial tries
+
+    @property
+    def identity(self) -> tuple[str, int, int | None]:
+        """What tells it from every other training of the comparison."""
+        return self.arm.text, self.job.seed, self.trial
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others of its arm."""
+        return f"seed {self.job.seed}" if self.trial is None else f"trial {self.trial + 1}"
 
     @property
     def key(self) -> tuple[str, int]:
@@ -68,6 +80,7 @@ class Plan:
     seeds: tuple[int, ...]
     baseline: str
     given: Mapping[str, Any]  # the settings that were asked for; the others are defaults
+    tune: int = 0  # trials of each loss in the search for its values
     version: str = lossmith.__version__
 
     def runs(self) -> list[Run]:
@@ -85,6 +98,7 @@ class Plan:
             "data fingerprint": self.fingerprint,
             "metric": self.metric,
             "lossmith": self.version,
+            "tune": self.tune,
             "arms": {arm.text: {"loss": arm.loss, **arm.settings} for arm in self.arms},
         }
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
@@ -109,6 +123,8 @@ class Plan:
         words += ["--metric", self.metric, "--seeds", seeds_text(self.seeds)]
         if self.baseline != self.arms[0].text:
             words += ["--baseline", self.baseline]
+        if self.tune:
+            words += ["--tune", str(self.tune)]
         for key, value in self.given.items():
             if key == "metric":
                 continue
@@ -135,6 +151,7 @@ def make_plan(
     seeds: int | str | Sequence[int],
     baseline: str | None,
     settings: Mapping[str, object],
+    tune: int = 0,
 ) -> tuple[Plan, Description]:
     """Check everything that was asked for, read the data once, and settle what will be done."""
     given = dict(settings) if metric is None else {**settings, "metric": metric}
@@ -149,6 +166,7 @@ def make_plan(
     # To name the default metric is to ask for the same comparison.
     arms = [replace(arm, settings={**arm.settings, "metric": measured.name}) for arm in arms]
     description = _describe(task, data, given)
+    _check_search(tune, description)
     plan = Plan(
         family=task.family,
         data=data,
@@ -160,6 +178,7 @@ def make_plan(
         seeds=numbers,
         baseline=chosen.text,
         given=given,
+        tune=tune,
     )
     return plan, description
 
@@ -238,6 +257,16 @@ def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description
         raise
     except ValueError as error:  # a setting and the data that do not go together
         raise PlanError(str(error)) from error
+
+
+def _check_search(tune: int, description: Description) -> None:
+    if isinstance(tune, bool) or tune < 0:
+        raise PlanError(f"tune={tune!r}: expected how many trials each loss gets, such as 20.")
+    if tune and not description.rows.get("valid"):
+        raise PlanError(
+            "a search needs validation data, and this comparison has none: leave --set valid=0 "
+            "out, or give the data a validation part."
+        )
 
 
 def _check_distinct(arms: Sequence[Arm]) -> None:

@@ -22,6 +22,7 @@ KEYS = {
     "losses": "a list of texts, such as ['bpr', 'warp(margin=0.5)']",
     "metric": "text, such as 'precision@10'",
     "seeds": "a count, or a list such as [0, 3, 5]",
+    "tune": "a count: trials of each loss",
     "baseline": "text: one of the losses",
     "out": "text: the run folder",
     "settings": "a table: [settings], one setting on each line",
@@ -63,6 +64,7 @@ def plan_text(plan: Plan) -> str:
         "metric": plan.metric,
         "seeds": list(plan.seeds),
         "baseline": plan.baseline,
+        "tune": plan.tune,
         "settings": _shared_settings(plan),
     }
     head = (
@@ -92,4 +94,6 @@ def _fits(key: str, value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(loss, str) for loss in value)
     if key == "seeds":
         return isinstance(value, (int, list)) and not isinstance(value, bool)
+    if key == "tune":
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
     return isinstance(value, Mapping if key == "settings" else str)

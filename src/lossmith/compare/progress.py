@@ -55,16 +55,14 @@ class Lines:
         self.count += 1
         score = outcome.scores.get(self.metric, float("nan"))
         self._say(
-            f"[{self.count}/{self.total}] {run.arm.text} seed {run.job.seed}: "
+            f"[{self.count}/{self.total}] {run.arm.text} {run.label}: "
             f"{self.metric} {score:.4f} ({seconds_text(outcome.seconds)})"
         )
 
     def failed(self, run: Run, reason: str, details: str) -> None:
         """Say what went wrong."""
         self.count += 1
-        self._say(
-            f"[{self.count}/{self.total}] {run.arm.text} seed {run.job.seed} failed: {reason}"
-        )
+        self._say(f"[{self.count}/{self.total}] {run.arm.text} {run.label} failed: {reason}")
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -98,14 +96,14 @@ class Bars:
         """A bar of its own, from the start again after its process was killed."""
         if run.key in self.rows:
             self.each.remove_task(self.rows[run.key])
-        label = f"{escape(_short(run.arm.text))} seed {run.job.seed}"
+        label = f"{escape(_short(run.arm.text))} {run.label}"
         total = int(run.job.settings.get("epochs", 1))
         self.rows[run.key] = self.each.add_task(label, total=total, note="")
         self.shares[run.key] = 0.0
 
     def epoch(self, run: Run, epoch: Epoch, total: int) -> None:
         """One step, with the value seen."""
-        score = epoch.test.get(self.metric, float("nan"))
+        score = {**epoch.valid, **epoch.test}.get(self.metric, float("nan"))
         self.each.update(
             self.rows[run.key],
             completed=epoch.number,

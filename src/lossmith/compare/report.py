@@ -7,8 +7,8 @@ import functools
 import io
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from lossmith.compare import plots, wording
 from lossmith.compare.plan import Plan
 from lossmith.compare.statistics import Analysis, Comparison, Summary, analyse
 from lossmith.compare.store import Store, describe
+from lossmith.compare.tune import Found, tuned
 from lossmith.training.job import Outcome
 
 if TYPE_CHECKING:  # needs torch, and a report does not
@@ -35,6 +36,7 @@ class Report:
     outcomes: Mapping[tuple[str, int], Outcome]
     failures: Mapping[tuple[str, int], str]
     environments: tuple[Mapping[str, Any], ...]  # the different ones the trainings were made in
+    found: tuple[Found, ...]  # what the search of each loss found; empty where nothing was searched
     usage: str  # lines of PyTorch with the loss to take
 
     @property
@@ -77,6 +79,7 @@ class Report:
             "split": self.data["split"],
             "seeds": f"0-{count - 1}" if in_a_row else ",".join(map(str, seeds)),
             "epoch": "best on valid" if by_valid else "last",
+            **({"search": f"{self.plan.tune} trials on valid"} if self.plan.tune else {}),
             "lossmith": self.plan.version,
             "data": self.plan.fingerprint,
             "torch": torch,
@@ -112,6 +115,7 @@ class Report:
             "data": dict(self.data),
             "environments": [dict(one) for one in self.environments],
             "analysis": self.analysis.as_dict(),
+            "search": [asdict(one) for one in self.found],
             "runs": [
                 {"arm": arm, "seed": seed, **outcome.as_dict()}
                 for (arm, seed), outcome in self.outcomes.items()
@@ -190,6 +194,7 @@ class Report:
             "direction": "higher" if self.plan.higher_is_better else "lower",
             "metrics": _metric_table(self.analysis),
             "costs": _cost_rows(self.analysis),
+            "found": _search_rows(self.found),
             "settings": _settings(self.plan),
             "chosen": self.analysis.winner or self.plan.baseline,
             "machines": self.environments,
@@ -204,6 +209,7 @@ def make_report(
     failures: Mapping[tuple[str, int], str],
 ) -> Report:
     """Read what the folder holds and judge it."""
+    plan, found = tuned(plan, task, store)
     outcomes, environments = {}, []
     for run in plan.runs():
         outcome = store.outcome(run)
@@ -223,6 +229,7 @@ def make_report(
         outcomes=outcomes,
         failures=dict(failures),
         environments=tuple(environments),
+        found=found,
         usage=task.usage(loss),
     )
 
@@ -296,6 +303,25 @@ def _cost_rows(analysis: Analysis) -> list[dict[str, Any]]:
         }
         for one in analysis.summaries
     ]
+
+
+def _search_rows(found: Sequence[Found]) -> list[dict[str, str]]:
+    places = wording.decimals([abs(one.best - one.default) for one in found])
+    return [
+        {
+            "arm": one.arm,
+            "trials": f"{one.trials}" + (f", {one.failed} without a number" if one.failed else ""),
+            "default": wording.number(one.default, places),
+            "best": wording.number(one.best, places),
+            "values": ", ".join(f"{key}={_short(value)}" for key, value in one.values.items())
+            or ("the default" if one.trials else "not searched"),
+        }
+        for one in found
+    ]
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _settings(plan: Plan) -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossmith.compare.plan import Plan, PlanError, Run
+from lossmith.compare.plan import Arm, Plan, PlanError, Run
 from lossmith.compare.planfile import plan_text
 from lossmith.training.job import Outcome
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # needs torch, and a folder does not
 PLAN_FILE = "plan.json"
 REPLAY_FILE = "plan.toml"
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
-OURS = (*REPORT_FILES, "data.json", "environment.json", "runs", PLAN_FILE, REPLAY_FILE)
+OURS = (*REPORT_FILES, "data.json", "environment.json", "runs", "search", PLAN_FILE, REPLAY_FILE)
 
 
 class Store:
@@ -76,6 +76,7 @@ class Store:
         values = {
             "arm": run.arm.text,
             "seed": run.job.seed,
+            "values": dict(run.values),
             "outcome": outcome.as_dict(),
             "environment": environment(),
         }
@@ -85,6 +86,14 @@ class Store:
     def save_error(self, run: Run, text: str) -> None:
         """Keep why a training failed; the same command tries it again."""
         self._write(self._error_path(run), text)
+
+    def trial(self, arm: Arm, number: int) -> tuple[dict[str, Any], Outcome] | None:
+        """The values that a finished trial tried, and what came out."""
+        path = self._trial_path(arm, number)
+        if not path.exists():
+            return None
+        filed = json.loads(path.read_text("utf-8"))
+        return filed["values"], Outcome.from_dict(filed["outcome"])
 
     def error(self, run: Run) -> str | None:
         """Why a training failed, in one line; None if it did not."""
@@ -100,7 +109,12 @@ class Store:
         """Write text, atomically."""
         self._write(self.folder / name, text)
 
+    def _trial_path(self, arm: Arm, number: int) -> Path:
+        return self.folder / "search" / arm.slug / f"trial-{number}.json"
+
     def _path(self, run: Run) -> Path:
+        if run.trial is not None:
+            return self._trial_path(run.arm, run.trial)
         return self.folder / "runs" / run.arm.slug / f"seed-{run.job.seed}.json"
 
     def _error_path(self, run: Run) -> Path:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossmith.compare.cluster import execute_on_ray
-from lossmith.compare.execute import RunOne, Watch, default_workers, execute
+from lossmith.compare.execute import (
+    RunOne,
+    Successor,
+    Watch,
+    default_workers,
+    execute,
+    nothing_follows,
+)
 from lossmith.compare.plan import Plan, PlanError, Run, make_plan
 from lossmith.compare.progress import progress
 from lossmith.compare.store import Store
+from lossmith.compare.tune import first_trials, next_trial, searched_arms, tuned
 from lossmith.core.words import did_you_mean
 from lossmith.training.doctor import missing_packages
 from lossmith.training.job import Epoch, Outcome
@@ -58,7 +68,8 @@ class Study:
         if address is not None and executor != "ray":
             raise PlanError("an address is that of a Ray cluster: add --executor ray.")
         with Store.open(self.folder, self.plan, self.description, fresh=fresh) as store:
-            failures = self._train(store, jobs, executor, address, quiet)
+            carry_out = partial(self._carry_out, jobs=jobs, executor=executor, address=address)
+            failures = self._train(store, carry_out, quiet)
             from lossmith.compare.report import make_report
 
             report = make_report(store, self.plan, self.description, self.task, failures)
@@ -66,26 +77,57 @@ class Study:
         return report
 
     def finished(self) -> int:
-        """How many trainings of this plan the folder already holds."""
+        """How many trainings of this plan the folder already holds, trials of a search included."""
         store = Store(self.folder)
-        return sum(store.outcome(run) is not None for run in self.plan.runs())
+        trials = [
+            store.trial(arm, number)
+            for arm in searched_arms(self.plan, self.task)
+            for number in range(self.plan.tune)
+        ]
+        outcomes = [store.outcome(run) for run in self.plan.runs()]
+        return sum(one is not None for one in (*trials, *outcomes))
+
+    @property
+    def total(self) -> int:
+        """How many trainings it takes, trials of a search included."""
+        trials = self.plan.tune * len(searched_arms(self.plan, self.task))
+        return trials + len(self.plan.runs())
 
     def _train(
-        self, store: Store, jobs: int | None, executor: str, address: str | None, quiet: bool
+        self, store: Store, carry_out: Callable[..., None], quiet: bool
     ) -> dict[tuple[str, int], str]:
-        runs = self.plan.runs()
-        missing = [run for run in runs if store.outcome(run) is None]
-        with progress(len(runs), len(runs) - len(missing), self.plan.metric, quiet=quiet) as shown:
+        """Search first where that was asked for, then train at what was found."""
+        with progress(self.total, self.finished(), self.plan.metric, quiet=quiet) as shown:
             filing = _Filing(store, shown)
             try:
-                if executor == "ray":
-                    execute_on_ray(missing, self.run_one, address=address, jobs=jobs, watch=filing)
-                else:
-                    workers = default_workers(missing) if jobs is None else jobs
-                    execute(missing, self.run_one, workers=workers, watch=filing)
+                follow = partial(next_trial, self.plan, self.task, store)
+                trials = first_trials(self.plan, self.task, store)
+                carry_out(trials, watch=filing, successor=follow)
+                runs = tuned(self.plan, self.task, store)[0].runs()
+                carry_out([run for run in runs if store.outcome(run) is None], watch=filing)
             except KeyboardInterrupt:
-                raise Interrupted(self.finished(), len(runs), self.folder) from None
+                raise Interrupted(self.finished(), self.total, self.folder) from None
         return filing.failures
+
+    def _carry_out(
+        self,
+        runs: Sequence[Run],
+        *,
+        jobs: int | None,
+        executor: str,
+        address: str | None,
+        watch: Watch,
+        successor: Successor = nothing_follows,
+    ) -> None:
+        if not runs:
+            return
+        if executor == "ray":
+            execute_on_ray(
+                runs, self.run_one, address=address, jobs=jobs, watch=watch, successor=successor
+            )
+        else:
+            workers = default_workers(runs) if jobs is None else jobs
+            execute(runs, self.run_one, workers=workers, watch=watch, successor=successor)
 
 
 class _Filing:
@@ -106,7 +148,10 @@ class _Filing:
         self.shown.finished(run, outcome)
 
     def failed(self, run: Run, reason: str, details: str) -> None:
-        self.failures[run.key] = reason
+        if run.trial is None:
+            self.failures[run.key] = reason
+        else:  # values that break a training have been tried, and cannot win
+            self.store.save(run, Outcome((), 0, {}, 0.0, math.nan, 0))
         self.store.save_error(run, details)
         self.shown.failed(run, reason, details)
 
@@ -119,6 +164,7 @@ def prepare(
     metric: str | None = None,
     seeds: int | str | Sequence[int] = 10,
     baseline: str | None = None,
+    tune: int = 0,
     out: str | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Study:
@@ -144,6 +190,7 @@ def prepare(
         seeds=seeds,
         baseline=baseline,
         settings=settings or {},
+        tune=tune,
     )
     folder = Path("runs", plan.folder_name) if out is None else Path(out)
     return Study(plan, description, task, run_job, folder)

@@ -16,6 +16,7 @@ class Job:
     loss: str  # the text of an objective, "warp(margin=0.5)", or of a peer, "lightfm(loss='warp')"
     seed: int
     settings: Mapping[str, Any] = field(default_factory=dict)  # resolved: every key of the task
+    part: str = "test"  # what is scored; "valid" in a search, which must not see the test part
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def run_job(job: Job, *, report: Report | None = None) -> Outcome:
             continue
         # Validation data chooses the epoch and does nothing else: one metric is enough.
         valid = problem.evaluate(learner.model, "valid", metrics[:1]) if problem.has_valid else {}
-        test = problem.evaluate(learner.model, "test", metrics)
+        test = problem.evaluate(learner.model, "test", metrics) if job.part == "test" else {}
         epochs.append(Epoch(number, loss, pass_seconds, valid, test))
         pass_seconds = 0.0
         if report is not None:
@@ -49,7 +49,7 @@ def run_job(job: Job, *, report: Report | None = None) -> Outcome:
     return Outcome(
         epochs=tuple(epochs),
         chosen=chosen.number,
-        scores=chosen.test,
+        scores=chosen.test if job.part == "test" else chosen.valid,
         seconds=training_seconds,
         peak_memory_mb=_peak_memory_mb(),
         parameters=learner.parameters,
