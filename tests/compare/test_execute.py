@@ -214,7 +214,7 @@ def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, num
 
 
 def test_an_interrupt_in_python_says_how_far_it_came(tmp_path, monkeypatch):
-    def interrupted(runs, run_one, *, workers, watch):
+    def interrupted(runs, run_one, *, workers, watch, successor):
         watch.finished(runs[0], run_one(runs[0].job))
         raise KeyboardInterrupt
 
