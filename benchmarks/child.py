@@ -17,8 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 class Child:
     """One case in one environment; started when first asked, and again after it died."""
 
-    def __init__(self, python: Path, case: str, *, threads: int, cap_mb: int = 0) -> None:
-        self.command = [str(python), "-m", "benchmarks.worker", case, str(threads), str(cap_mb)]
+    def __init__(
+        self, python: Path, case: str, environment: str, *, threads: int, cap_mb: int = 0
+    ) -> None:
+        words = [case, environment, str(threads), str(cap_mb)]
+        self.command = [str(python), "-m", "benchmarks.worker", *words]
         self.environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from benchmarks.child import ROOT
 FOLDER = ROOT / "benchmarks" / "environments"
 MADE = ROOT / ".bench" / "environments"
 MAIN = "main"
-_DONE, _FAILED, _CHECK = "installed.txt", "reason.txt", "# check: "
+# What must hold in every environment, before its own check.
+SAME_TORCH = "import torch; assert torch.__version__.startswith('{}'), torch.__version__"
+_DONE, _FAILED = "installed.txt", "reason.txt"
 
 
 def python_of(name: str, *, install: bool, say: Callable[[str], None]) -> tuple[Path | None, str]:
@@ -47,13 +50,23 @@ def make(here: Path, requirements: Path) -> str:
     pin = here / "torch.txt"
     pin.write_text(f"{torch}\n")
     # torch comes first and is pinned after, so that no peer brings another one.
+    site = sysconfig.get_path("purelib", vars={"base": str(here), "platbase": str(here)})
+    name = requirements.stem
+    options = directive(name, "pip").format(site=site).split()
+    names = directive(name, "stand-ins").split()
+    stand_ins = f"from benchmarks.standins import *; install_stand_ins({names})"
+    same_torch = SAME_TORCH.format(torch.split("==")[1])
     steps = [
         [*pip, torch],
-        [*pip, "--constraint", str(pin), "--requirement", str(requirements)],
-        [str(python), "-c", _checks(requirements.read_text())],
+        [*pip, "--constraint", str(pin), *options, "--requirement", str(requirements)],
+        [
+            str(python),
+            "-c",
+            f"{same_torch}\n{stand_ins}\n{directive(name, 'check')}",
+        ],
     ]
     for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True)
+        done = subprocess.run(step, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             return _last_line(done.stderr)
     return ""
@@ -65,10 +78,16 @@ def _torch() -> str:
     return next(line for line in lines if line.startswith("torch=="))
 
 
-def _checks(requirements: str) -> str:
-    """What must run in the environment: the lines "# check: import peer"."""
-    lines = requirements.splitlines()
-    return "\n".join(line[len(_CHECK) :] for line in lines if line.startswith(_CHECK))
+def directive(name: str, kind: str) -> str:
+    """What an environment's file says in a line ``# kind: text``; nothing where it does not.
+
+    ``pip``: options, with {site} for the environment's packages; ``check``: Python that must run
+    there; ``stand-ins``: packages that the peer imports and its losses do not need.
+    """
+    path = FOLDER / f"{name}.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    start = f"# {kind}: "
+    return next((line[len(start) :] for line in lines if line.startswith(start)), "")
 
 
 def _last_line(text: str) -> str:

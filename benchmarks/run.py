@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.case import FLOOR, Case, Size, label
 from benchmarks.child import Child
@@ -28,6 +28,13 @@ class Options:
     seed: int = 0
     install: bool = True
     memory: bool = True
+
+
+class Home(NamedTuple):
+    """An environment that is there, and its interpreter."""
+
+    name: str
+    python: Path
 
 
 def run_all(cases: Sequence[Case], store: Store, options: Options, say: Say) -> None:
@@ -61,7 +68,7 @@ def measure(case: Case, size: Size, options: Options, say: Say) -> Measurement:
         if not one.fits(size)
     }
     reasons |= {name: pythons[home][1] for name, home in homes.items() if not pythons[home][0]}
-    able = {name: path for name, home in homes.items() if (path := pythons[home][0])}
+    able = {name: Home(home, path) for name, home in homes.items() if (path := pythons[home][0])}
     times = _times(case, size, able, options)
     memory = _memory(case, size, able, times, options)
     contenders = {
@@ -90,23 +97,23 @@ def measure(case: Case, size: Size, options: Options, say: Say) -> Measurement:
 
 
 def _times(
-    case: Case, size: Size, able: Mapping[str, Path], options: Options
+    case: Case, size: Size, able: Mapping[str, Home], options: Options
 ) -> dict[str, dict[str, Any]]:
     """Each contender's times, from one child for each environment."""
     with ExitStack() as stack:
         children = {
-            python: stack.enter_context(closing(_child(python, case, options)))
-            for python in dict.fromkeys(able.values())
+            home: stack.enter_context(closing(_child(home, case, options)))
+            for home in dict.fromkeys(able.values())
         }
         failed = {
-            python: child.set_size(dict(size), options.effort.timeout)
-            for python, child in children.items()
+            home: child.set_size(dict(size), options.effort.timeout)
+            for home, child in children.items()
         }
-        racing = {name: children[python] for name, python in able.items() if not failed[python]}
+        racing = {name: children[home] for name, home in able.items() if not failed[home]}
         found = interleave(racing, options.effort, seed=options.seed)
-    for name, python in able.items():
-        if failed[python]:
-            reason = failed[python].get("error") or failed[python].get("unavailable")
+    for name, home in able.items():
+        if failed[home]:
+            reason = failed[home].get("error") or failed[home].get("unavailable")
             found[name] = {"error": reason}
     return found
 
@@ -114,19 +121,20 @@ def _times(
 def _memory(
     case: Case,
     size: Size,
-    able: Mapping[str, Path],
+    able: Mapping[str, Home],
     times: Mapping[str, Mapping[str, Any]],
     options: Options,
 ) -> dict[str, dict[str, Any]]:
     """Each contender's peak, in a process of its own."""
     found: dict[str, dict[str, Any]] = {}
-    for name, python in able.items():
+    for name, home in able.items():
         if options.memory and not times[name].get("error"):
-            with closing(_child(python, case, options)) as child:
+            with closing(_child(home, case, options)) as child:
                 answer = child.memory(name, dict(size), 2 * options.effort.timeout)
             found[name] = {key: answer[key] for key in ("memory", "gradients") if key in answer}
     return found
 
 
-def _child(python: Path, case: Case, options: Options) -> Child:
-    return Child(python, case.name, threads=options.threads, cap_mb=options.cap_mb)
+def _child(home: Home, case: Case, options: Options) -> Child:
+    name, python = home
+    return Child(python, case.name, name, threads=options.threads, cap_mb=options.cap_mb)

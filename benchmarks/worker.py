@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.case import FLOOR, Case, Inputs, Size, UnavailableError
+from benchmarks.environments import directive
 from benchmarks.registry import load_cases
+from benchmarks.standins import install_stand_ins
 from lossmith.core.memory import forget_peak_memory, peak_memory_mb, resident_memory_mb
 
 Answer = dict[str, Any]
@@ -139,17 +141,18 @@ def answer(bench: Bench, request: Answer) -> Answer:
         return {"error": f"{type(failure).__name__}: {first_line}"[:300]}
 
 
-def main(case: str, threads: int, cap_mb: int) -> None:
+def main(case: str, environment: str, threads: int, cap_mb: int) -> None:
     """Serve until the input ends."""
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a peer prints must not end up among the answers
     if cap_mb:
         resource.setrlimit(resource.RLIMIT_AS, (cap_mb << 20, cap_mb << 20))
     torch.set_num_threads(threads)
+    install_stand_ins(directive(environment, "stand-ins").split())
     bench = Bench(load_cases()[case])
     for line in sys.stdin:
         replies.write(json.dumps(answer(bench, json.loads(line))) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.child import Child
+from benchmarks.child import ROOT, Child
 
 FAKE = """
 import json, os, sys, time
@@ -28,7 +29,7 @@ for line in sys.stdin:
 
 @contextmanager
 def child() -> Iterator[Child]:
-    made = Child(Path(sys.executable), "fake", threads=1)
+    made = Child(Path(sys.executable), "fake", "main", threads=1)
     made.command = [sys.executable, "-c", FAKE]
     try:
         yield made
@@ -62,3 +63,19 @@ def test_waiting_ends() -> None:
         assert one.set_size({}, 30) == {}
         assert one.run("sleeps", 0.2) == {"error": "stopped after 0.2 s"}
         assert "wall" in one.run("good", 30)
+
+
+def test_stand_ins_have_every_name() -> None:
+    code = (
+        "from benchmarks.standins import install_stand_ins; install_stand_ins(['absent'])\n"
+        "from absent.transforms import Mode\n"
+        "import absent.ops, sys\n"
+        "class Mine(absent.ops.Thing): pass\n"
+        "assert Mode.NEAREST is not None\n"
+        "try:\n"
+        "    import absent_too\n"
+        "except ModuleNotFoundError:\n"
+        "    print('as it should be')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "as it should be\n", done.stderr
