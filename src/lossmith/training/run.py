@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from lossmith.core.memory import forget_peak_memory, peak_memory_mb
 from lossmith.core.metric import Metric
 from lossmith.tasks.registry import load_task
 from lossmith.training.job import Epoch, Job, Outcome
@@ -23,7 +23,7 @@ def run_job(job: Job, *, report: Report | None = None) -> Outcome:
     torch.set_num_threads(settings["threads"])
     metrics = task.metrics(settings)
     problem = task.problem(job.data, settings)
-    _forget_peak_memory()
+    forget_peak_memory()
     learner = task.learner(problem, job.loss, settings, job.seed)
 
     total, every = settings["epochs"], settings["evaluate_every"]
@@ -51,7 +51,7 @@ def run_job(job: Job, *, report: Report | None = None) -> Outcome:
         chosen=chosen.number,
         scores=chosen.test if job.part == "test" else chosen.valid,
         seconds=training_seconds,
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=peak_memory_mb(),
         parameters=learner.parameters,
     )
 
@@ -63,21 +63,3 @@ def choose_epoch(epochs: list[Epoch], metric: Metric) -> Epoch:
         return epochs[-1]
     sign = 1.0 if metric.higher_is_better else -1.0
     return max(judged, key=lambda epoch: (sign * epoch.valid[metric.name], -epoch.number))
-
-
-def _forget_peak_memory() -> None:
-    """Let the peak start anew where the system can (Linux): a worker trains job after job."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def _peak_memory_mb() -> float:
-    """The largest resident memory since :func:`_forget_peak_memory`; NaN where it is unknown."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    peak = next((line.split()[1] for line in lines if line.startswith("VmHWM")), "nan")
-    return float(peak) / 1024
