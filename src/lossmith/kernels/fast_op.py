@@ -34,10 +34,9 @@ def over_lists(operator: Callable[..., Any], lists: int) -> Callable[..., Any]:
     return rule
 
 
-def no_second_derivative(what: str, short: int | None = None) -> RuntimeError:
-    """The error that says so."""
-    hint = "" if short is None else f" Lists of up to {short} items have one."
-    return RuntimeError(f"{what} of long lists has no second derivative here.{hint}")
+def no_second_derivative(what: str) -> RuntimeError:
+    """The error for a backward pass through the backward pass."""
+    return RuntimeError(f"{what} of long lists has a first derivative only, not a second one.")
 
 
 def contiguous_like(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Logistic costs of all pairs of different grade, and soft ranks, in O(n log n).
+"""Logistic costs of all pairs of different grade in O(n log n).
 
 With d = s_i - s_j, ``softplus(-d) = max(0, -d) + r(|d|)`` where ``r(a) = log(1 + exp(-a))``. The
 first part is a hinge without margin, which counting solves exactly at any distance. The second is
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from lossmith.kernels.hinge_pairs import ordered_sums
 from lossmith.kernels.panels import (
-    Cells,
     Panels,
+    cell_ends,
     cells_of,
     evaluate,
+    lead_in_cell,
     logistic_remainder,
     logistic_slope,
     moments,
     panels_of,
-    sigmoid_slope,
     spread_over,
 )
-from lossmith.kernels.sorted_lists import SortedLists, run_starts, sum_by
+from lossmith.kernels.sorted_lists import SortedLists, run_starts
 
 SMALL_GRADE = 32  # items of one grade and list from which panels beat its pairs one by one
 
@@ -53,20 +53,12 @@ def _remainder(panels: Panels, key: Tensor) -> tuple[Tensor, Tensor]:
     total = (sources * values).sum(dim=-1)
     slope = evaluate(cells, panels.inside, slopes)
     # Within a cell the matrices stand for r plus half the distance.
-    first, last = _ends(cells)
-    place = torch.arange(len(key), device=key.device)
-    lead = (2 * place - (first + last)[cells.cell] + 1).to(slope.dtype)  # below less above
+    lead = lead_in_cell(cells)
     slope = slope - lead / 2.0
     share = torch.zeros_like(slope)
-    share[first] = total
+    share[cell_ends(cells)[0]] = total
     cost = (share - lead * panels.inside - math.log(2.0)) / 2.0  # an item is no pair with itself
     return cost, slope
-
-
-def _ends(cells: Cells) -> tuple[Tensor, Tensor]:
-    count = torch.bincount(cells.cell, minlength=len(cells.key))
-    last = count.cumsum(0)
-    return last - count, last
 
 
 def _remainder_of_grades(
@@ -104,30 +96,3 @@ def _pair_by_pair(scores: Tensor, key: Tensor, most: int) -> tuple[Tensor, Tenso
         slope[step:] -= pull
         slope[:-step] += pull
     return cost, slope
-
-
-def soft_ranks(lists: SortedLists) -> Tensor:
-    """``1 + sum over the others of sigmoid(s_j - s_i)`` for each item."""
-    panels = panels_of(lists)
-    cells = cells_of(panels.panel)
-    sources = moments(cells, panels.inside)
-    (slopes,) = spread_over(cells, sources, (logistic_slope,), panels.widest)
-    slope = evaluate(cells, panels.inside, slopes)
-    place = torch.arange(len(slope), device=slope.device)
-    first, last = _ends(cells)
-    lead = (2 * place - (first + last)[cells.cell] + 1).to(slope.dtype)
-    return (lists.end - place).to(slope.dtype) - (slope - lead / 2.0)
-
-
-def soft_ranks_backward(lists: SortedLists, gradient: Tensor) -> Tensor:
-    """The gradient of the scores, given that of the soft ranks."""
-    panels = panels_of(lists)
-    cells = cells_of(panels.panel)
-    sources = torch.cat(
-        [moments(cells, panels.inside), moments(cells, panels.inside, gradient)], dim=0
-    )
-    half = len(cells.key)
-    (ones,) = spread_over(cells, sources[:half], (sigmoid_slope,), panels.widest)
-    (weighted,) = spread_over(cells, sources[half:], (sigmoid_slope,), panels.widest)
-    density = evaluate(cells, panels.inside, ones)
-    return evaluate(cells, panels.inside, weighted) - gradient * density

@@ -68,6 +68,19 @@ def cells_of(key: Tensor) -> Cells:
     return Cells(new.cumsum(0) - 1, key[new])
 
 
+def cell_ends(cells: Cells) -> tuple[Tensor, Tensor]:
+    """Where the scores of each cell begin, and end."""
+    last = torch.bincount(cells.cell, minlength=len(cells.key)).cumsum(0)
+    return torch.cat([last.new_zeros(1), last[:-1]]), last
+
+
+def lead_in_cell(cells: Cells) -> Tensor:
+    """How many more scores of its cell stand before each than behind it, as float64."""
+    first, last = cell_ends(cells)
+    place = torch.arange(len(cells.cell), device=cells.cell.device)
+    return (2 * place + 1 - (first + last).index_select(0, cells.cell)).double()
+
+
 def moments(cells: Cells, inside: Tensor, weight: Tensor | None = None) -> Tensor:
     """The sum of each polynomial over the scores of each cell, ``[M, ORDER]``."""
     size = len(cells.key)
