@@ -12,15 +12,16 @@ LARGEST_EXPONENT = 80.0
 def log_sum_below(scores: Tensor, relevance: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     """``log sum of exp(s_j)`` over the j with y_j < y_i, and the number of pairs of each list.
 
-    -inf where nothing is less relevant, and for what is no item. A running log-sum-exp from the
-    least relevant upwards, read where each grade begins.
+    In float64 (where the device has it), as a running sum must be. -inf where nothing is less
+    relevant, and for what is no item. It is a running log-sum-exp from the least relevant upwards,
+    read where each grade begins.
 
     >>> scores = torch.tensor([0.0, 0.0, 5.0, 7.0])
     >>> log_sum_below(scores, torch.tensor([0, 0, 1, 1]), torch.ones(4).bool())
-    (tensor([  -inf,   -inf, 0.6931, 0.6931]), tensor(4))
+    (tensor([  -inf,   -inf, 0.6931, 0.6931], dtype=torch.float64), tensor(4))
     """
-    if scores.shape[-1] == 0:
-        return scores, torch.zeros_like(scores[..., :0]).sum(-1).long()
+    if scores.device.type != "mps":
+        scores = scores.double()
     if not relevance.is_floating_point():
         relevance = relevance.double()
     ordered, order = torch.where(items, relevance, torch.inf).sort(dim=-1)
@@ -33,8 +34,7 @@ def log_sum_below(scores: Tensor, relevance: Tensor, items: Tensor) -> tuple[Ten
     running = scores.gather(-1, order).logcumsumexp(dim=-1)
     below = running.gather(-1, (lower - 1).clamp(min=0))
     below = torch.where(lower > 0, below, -torch.inf)
-    back = order.argsort(dim=-1)
-    return below.gather(-1, back), lower.sum(dim=-1)
+    return torch.zeros_like(below).scatter(-1, order, below), lower.sum(dim=-1)
 
 
 def bounded_exp(terms: Tensor) -> Tensor:

@@ -28,15 +28,61 @@ def over_lists(operator: Callable[..., Any], lists: int) -> Callable[..., Any]:
         ]
         out = operator(*(arg.flatten(0, 1) for arg in batched), *args[lists:])
         if isinstance(out, Tensor):
-            return out.unflatten(0, (size, -1)), 0
-        return tuple(o.unflatten(0, (size, -1)) for o in out), (0,) * len(out)
+            return _apart(out, size), 0
+        return tuple(_apart(o, size) for o in out), (0,) * len(out)
 
     return rule
 
 
-def no_second_derivative(what: str) -> RuntimeError:
-    """The error for a backward pass through the backward pass."""
-    return RuntimeError(f"{what} of long lists has a first derivative only, not a second one.")
+def _apart(out: Tensor, size: int) -> Tensor:
+    return out.reshape(size, -1, *out.shape[1:])
+
+
+class _Attach(torch.autograd.Function):
+    """A cost per list whose gradient is known already."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scores: Tensor, cost: Tensor, gradient: Tensor) -> Tensor:
+        return cost.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        scores, _, gradient = inputs
+        ctx.save_for_backward(scores, gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        scores, gradient = ctx.saved_tensors
+        return Once.apply(slopes[0].unsqueeze(-1) * gradient, scores), None, None
+
+
+class Once(torch.autograd.Function):
+    """A gradient that has no gradient in turn; asking for one says so instead of giving zeros."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, scores: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        raise RuntimeError(
+            "the sums over the pairs of long lists have a first derivative only. Try "
+            "torch.autograd.grad without create_graph=True, or fewer and shorter lists at a time."
+        )
+
+
+def attach(scores: Tensor, cost: Tensor, gradient: Tensor) -> Tensor:
+    """The cost of each list ``[R]``, with that gradient ``[R, n]`` with respect to the scores."""
+    value: Tensor = _Attach.apply(scores, cost, gradient)
+    return value
 
 
 def contiguous_like(tensor: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ range whose ends move along by counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +29,15 @@ class _Ranges:
     def all(self) -> tuple[Tensor, ...]:
         return self.first, self.last, self.above, self.below
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> _Ranges:
-        return _Ranges(*map(change, self.all()))
+    def among(self, index: Tensor) -> _Ranges:
+        return _Ranges(*(_at(position, index) for position in self.all()))
+
+    def moved(self, ones: Tensor, zeros: int | None) -> _Ranges:
+        """Behind the partition: among the ones, which begin after the zeros, or (None) the zeros."""
+        before = [_at(ones, position) for position in self.all()]
+        if zeros is None:
+            return _Ranges(*(p - b for p, b in zip(self.all(), before, strict=True)))
+        return _Ranges(*(b + zeros for b in before))
 
     def then(self, other: _Ranges) -> _Ranges:
         return _Ranges(*map(torch.cat, zip(self.all(), other.all(), strict=True)))
@@ -74,9 +80,8 @@ def ordered_sums(
         less, more = (1 - bit).nonzero().squeeze(-1), bit.nonzero().squeeze(-1)
         partition = torch.cat([less, more])
         # Where the ranges lie after the partition, among the items with the same bit.
-        old_less, old_more = (ranges.each(_rows(part)) for part in (less, more))
-        new_less = old_less.each(lambda position, ones=ones: position - _at(ones, position))
-        new_more = old_more.each(lambda position, ones=ones: len(less) + _at(ones, position))
+        old_less, old_more = ranges.among(less), ranges.among(more)
+        new_less, new_more = old_less.moved(ones, None), old_more.moved(ones, len(less))
         # What left the ranges is on the other side of a pair.
         cost_less = _lost(old_less.first, old_less.below, new_less.first, new_less.below)
         cost_more = _lost(old_more.above, old_more.last, new_more.above, new_more.last)
@@ -104,10 +109,6 @@ def _lost(old_begin: Tensor, old_end: Tensor, new_begin: Tensor, new_end: Tensor
 def _at(values: Tensor, index: Tensor) -> Tensor:
     """``values[index]``, several times faster."""
     return values.index_select(0, index)
-
-
-def _rows(index: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda values: values.index_select(0, index)
 
 
 def _before(values: Tensor) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossmith.kernels.fast_op import contiguous_like, flat_lists, no_second_derivative, over_lists
+from lossmith.kernels.fast_op import attach, contiguous_like, flat_lists, over_lists
 from lossmith.kernels.sorted_lists import sum_by
 
 LambdaWeighting = Literal["ndcg", "ndcg_loss2", "ndcg_loss2pp"]
@@ -33,8 +33,9 @@ def lambda_costs(
     Lists ``[..., n]`` give ``[...]``.
     """
     top = scores.shape[-1] if k is None else min(k, scores.shape[-1])
-    cost, _ = _lambda_pairs(*flat_lists(scores, gains, items), weighting, float(mu), top)
-    return cost.reshape(scores.shape[:-1])
+    flat, gains, items = flat_lists(scores, gains, items)
+    cost, gradient = _lambda_pairs(flat.detach(), gains, items, weighting, float(mu), top)
+    return attach(flat, cost, gradient).reshape(scores.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,7 @@ def _lambda_pairs(
     return cost, torch.where(broken.unsqueeze(-1), torch.nan, gradient)
 
 
-def _in_order(
-    scores: Tensor, gains: Tensor, items: Tensor, weighting: str, mu: float
-) -> _Ordered:
+def _in_order(scores: Tensor, gains: Tensor, items: Tensor, weighting: str, mu: float) -> _Ordered:
     largest = torch.finfo(scores.dtype).max / 4.0
     key = scores.nan_to_num(nan=0.0).clamp(-largest, largest)
     order = torch.where(items, gains, torch.inf).argsort(dim=-1, stable=True)
@@ -145,17 +144,4 @@ def _(
     return scores.new_empty(scores.shape[:1]), contiguous_like(scores)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, cost: Tensor | None, gradient: Tensor | None) -> Any:
-    if gradient is not None:
-        raise no_second_derivative("a sum over weighted pairs")
-    (own,) = ctx.saved_tensors
-    return (None if cost is None else cost.unsqueeze(-1) * own), None, None, None, None, None
-
-
-_lambda_pairs.register_autograd(_backward, setup_context=_keep)
 _lambda_pairs.register_vmap(over_lists(_lambda_pairs, lists=3))

@@ -7,7 +7,7 @@ an exponential factorises. The caller sees one function.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lossmith.core.numerics import softplus
 from lossmith.kernels.below import bounded_exp, log_sum_below
-from lossmith.kernels.fast_op import contiguous_like, flat_lists, no_second_derivative, over_lists
+from lossmith.kernels.fast_op import attach, contiguous_like, flat_lists, over_lists
 from lossmith.kernels.hinge_pairs import ordered_sums, violators
 from lossmith.kernels.logistic_pairs import logistic_sums
 from lossmith.kernels.sorted_lists import rank_levels, sort_lists
@@ -41,13 +41,14 @@ def pair_costs(
     """
     if surrogate == "exponential":
         lower, pairs = log_sum_below(scores, relevance, items)
-        terms = torch.where(lower > -torch.inf, lower - scores, -torch.inf)
-        return bounded_exp(terms), pairs
+        terms = torch.where(lower == -torch.inf, -torch.inf, lower - scores)
+        return bounded_exp(terms).to(scores.dtype), pairs
     few = scores.numel() * scores.shape[-1] <= ALL_PAIRS_UP_TO[surrogate]
-    # Without float64 (MPS), or for a margin that learns, there are only the pairs themselves.
-    if few or scores.device.type == "mps" or isinstance(margin, Tensor):
+    if few or scores.device.type == "mps":  # which has no float64
         return all_pairs(scores, relevance, items, surrogate, margin)
-    cost, _, pairs = _pair_sums(*flat_lists(scores, relevance, items), surrogate, float(margin))
+    flat, relevance, items = flat_lists(scores, relevance, items)
+    cost, gradient, pairs = _pair_sums(flat.detach(), relevance, items, surrogate, margin)
+    cost = attach(flat, cost, gradient)
     return cost.reshape(scores.shape[:-1]), pairs.reshape(scores.shape[:-1])
 
 
@@ -100,17 +101,4 @@ def _(
     )
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, cost: Tensor | None, gradient: Tensor | None, pairs: None) -> Any:
-    if gradient is not None:
-        raise no_second_derivative("a sum over the pairs")
-    (own,) = ctx.saved_tensors
-    return (None if cost is None else cost.unsqueeze(-1) * own), None, None, None, None
-
-
-_pair_sums.register_autograd(_backward, setup_context=_keep)
 _pair_sums.register_vmap(over_lists(_pair_sums, lists=3))

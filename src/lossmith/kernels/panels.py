@@ -110,12 +110,14 @@ def spread_over(
     around = torch.arange(1 - widest, widest, device=sources.device)
     step = max(1, CHUNK // matrix.shape[0])
     parts = []
-    for key in cells.key.split(step):
+    for begin in range(0, len(cells.key), step):
+        key = cells.key[begin : begin + step]
         wanted = key.unsqueeze(-1) + around
         there = torch.searchsorted(cells.key, wanted).clamp_(max=len(cells.key) - 1)
         theirs = sources[there] * (cells.key[there] == wanted).unsqueeze(-1)
         parts.append(theirs.flatten(1) @ matrix)
-    return torch.cat(parts).split(ORDER, dim=-1)
+    out = torch.cat(parts)
+    return tuple(out[:, i : i + ORDER] for i in range(0, out.shape[1], ORDER))
 
 
 @functools.cache
@@ -144,7 +146,7 @@ def _chebyshev(x: Tensor) -> Iterator[Tensor]:
 
 
 def logistic_remainder(x: Tensor, d: int) -> Tensor:
-    """log(1 + exp(-|difference|)), plus half of |difference| within a panel, where it has a kink."""
+    """log(1 + exp(-|x|)), plus half of |x| within a panel, where that has a kink."""
     if d == 0:
         return F.softplus(x, threshold=60.0) - x / 2.0
     return F.softplus(-x.abs(), threshold=60.0)

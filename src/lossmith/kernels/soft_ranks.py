@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossmith.kernels.fast_op import contiguous_like, flat_lists, no_second_derivative, over_lists
+from lossmith.kernels.fast_op import Once, contiguous_like, flat_lists, over_lists
 from lossmith.kernels.panels import (
     cells_of,
     evaluate,
@@ -35,7 +35,8 @@ def soft_ranks(scores: Tensor, items: Tensor) -> Tensor:
         above = (scores.unsqueeze(-2) - scores.unsqueeze(-1)).sigmoid()
         others = items.unsqueeze(-2) & ~torch.eye(n, dtype=torch.bool, device=scores.device)
         return 1.0 + torch.where(others, above, 0.0).sum(dim=-1)
-    return _soft_ranks(*flat_lists(scores, items)).reshape(scores.shape)
+    ranks: Tensor = _SoftRanks.apply(*flat_lists(scores, items))
+    return ranks.reshape(scores.shape)
 
 
 @torch.library.custom_op("lossmith::soft_ranks", mutates_args=())
@@ -74,20 +75,24 @@ def _(scores: Tensor, items: Tensor, slope: Tensor) -> Tensor:
     return contiguous_like(scores)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2])
-
-
-def _backward(ctx: Any, slope: Tensor) -> Any:
-    scores, items = ctx.saved_tensors
-    return _soft_ranks_backward(scores, items, slope.contiguous()), None
-
-
-def _refuse(ctx: Any, slope: Tensor) -> Any:
-    raise no_second_derivative("the soft rank")
-
-
-_soft_ranks.register_autograd(_backward, setup_context=_keep)
 _soft_ranks.register_vmap(over_lists(_soft_ranks, lists=2))
-_soft_ranks_backward.register_autograd(_refuse, setup_context=_keep)
 _soft_ranks_backward.register_vmap(over_lists(_soft_ranks_backward, lists=3))
+
+
+class _SoftRanks(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scores: Tensor, items: Tensor) -> Tensor:
+        ranks: Tensor = _soft_ranks(scores, items)
+        return ranks
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        scores, items = ctx.saved_tensors
+        slope = slopes[0].detach().contiguous()
+        return Once.apply(_soft_ranks_backward(scores.detach(), items, slope), scores), None
