@@ -39,8 +39,6 @@ def _apart(out: Tensor, size: int) -> Tensor:
 
 
 class _Attach(torch.autograd.Function):
-    """A cost per list whose gradient is known already."""
-
     generate_vmap_rule = True
 
     @staticmethod
@@ -55,12 +53,10 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
         scores, gradient = ctx.saved_tensors
-        return Once.apply(slopes[0].unsqueeze(-1) * gradient, scores), None, None
+        return first_derivative(slopes[0].unsqueeze(-1) * gradient, scores), None, None
 
 
-class Once(torch.autograd.Function):
-    """A gradient that has no gradient in turn; asking for one says so instead of giving zeros."""
-
+class _Once(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -79,9 +75,39 @@ class Once(torch.autograd.Function):
         )
 
 
+# torch.compile traces operators with a gradient, but not these functions without a warning.
+@torch.library.custom_op("lossmith::attach", mutates_args=())
+def _attach(scores: Tensor, cost: Tensor, gradient: Tensor) -> Tensor:
+    return cost.clone()
+
+
+@_attach.register_fake
+def _(scores: Tensor, cost: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(cost)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[2])
+
+
+def _backward(ctx: Any, slope: Tensor) -> Any:
+    return slope.unsqueeze(-1) * ctx.saved_tensors[0], None, None
+
+
+_attach.register_autograd(_backward, setup_context=_keep)
+
+
 def attach(scores: Tensor, cost: Tensor, gradient: Tensor) -> Tensor:
     """The cost of each list ``[R]``, with that gradient ``[R, n]`` with respect to the scores."""
-    value: Tensor = _Attach.apply(scores, cost, gradient)
+    apply: Any = _attach if torch.compiler.is_compiling() else _Attach.apply
+    value: Tensor = apply(scores, cost, gradient)
+    return value
+
+
+def first_derivative(gradient: Tensor, scores: Tensor) -> Tensor:
+    """The gradient; asking for one of it, in turn, says so instead of giving zeros."""
+    apply: Any = _Once.apply
+    value: Tensor = apply(gradient, scores)
     return value
 
 

@@ -33,7 +33,7 @@ class _Ranges:
         return _Ranges(*(_at(position, index) for position in self.all()))
 
     def moved(self, ones: Tensor, zeros: int | None) -> _Ranges:
-        """Behind the partition: among the ones, which begin after the zeros, or (None) the zeros."""
+        """Behind the partition: among the ones, which follow the zeros; or, for None, the zeros."""
         before = [_at(ones, position) for position in self.all()]
         if zeros is None:
             return _Ranges(*(p - b for p, b in zip(self.all(), before, strict=True)))

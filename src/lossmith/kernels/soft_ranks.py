@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossmith.kernels.fast_op import Once, contiguous_like, flat_lists, over_lists
+from lossmith.kernels.fast_op import contiguous_like, first_derivative, flat_lists, over_lists
 from lossmith.kernels.panels import (
     cells_of,
     evaluate,
@@ -35,7 +35,8 @@ def soft_ranks(scores: Tensor, items: Tensor) -> Tensor:
         above = (scores.unsqueeze(-2) - scores.unsqueeze(-1)).sigmoid()
         others = items.unsqueeze(-2) & ~torch.eye(n, dtype=torch.bool, device=scores.device)
         return 1.0 + torch.where(others, above, 0.0).sum(dim=-1)
-    ranks: Tensor = _SoftRanks.apply(*flat_lists(scores, items))
+    apply: Any = _soft_ranks if torch.compiler.is_compiling() else _SoftRanks.apply
+    ranks: Tensor = apply(*flat_lists(scores, items))
     return ranks.reshape(scores.shape)
 
 
@@ -48,7 +49,8 @@ def _soft_ranks(scores: Tensor, items: Tensor) -> Tensor:
     # What lies above, each a whole step, less what the smooth steps differ from it.
     smooth = evaluate(cells, panels.inside, slopes) - lead_in_cell(cells) / 2.0
     place = torch.arange(len(smooth), device=smooth.device)
-    return lists.spread((lists.end - place).to(smooth.dtype) - smooth, scores.dtype)
+    ranks = lists.spread((lists.end - place).to(smooth.dtype) - smooth, scores.dtype)
+    return torch.where(items, ranks, 1.0)  # any rank, as long as 1 / log2(1 + rank) is finite
 
 
 @torch.library.custom_op("lossmith::soft_ranks_backward", mutates_args=())
@@ -75,6 +77,16 @@ def _(scores: Tensor, items: Tensor, slope: Tensor) -> Tensor:
     return contiguous_like(scores)
 
 
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, slope: Tensor) -> Any:
+    scores, items = ctx.saved_tensors
+    return _soft_ranks_backward(scores, items, slope.contiguous()), None
+
+
+_soft_ranks.register_autograd(_backward, setup_context=_keep)
 _soft_ranks.register_vmap(over_lists(_soft_ranks, lists=2))
 _soft_ranks_backward.register_vmap(over_lists(_soft_ranks_backward, lists=3))
 
@@ -84,7 +96,7 @@ class _SoftRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(scores: Tensor, items: Tensor) -> Tensor:
-        ranks: Tensor = _soft_ranks(scores, items)
+        ranks: Tensor = _soft_ranks(scores.detach(), items)
         return ranks
 
     @staticmethod
@@ -95,4 +107,4 @@ class _SoftRanks(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> Any:
         scores, items = ctx.saved_tensors
         slope = slopes[0].detach().contiguous()
-        return Once.apply(_soft_ranks_backward(scores.detach(), items, slope), scores), None
+        return first_derivative(_soft_ranks_backward(scores.detach(), items, slope), scores), None
