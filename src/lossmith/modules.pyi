@@ -7,7 +7,9 @@ from lossmith.core.module import Objective
 from lossmith.core.numerics import Distance
 from lossmith.core.reduce import Divisor, Reduction
 from lossmith.kernels.keywords import Keywords
+from lossmith.kernels.lambda_pairs import LambdaWeighting
 from lossmith.kernels.violators import Weighting
+from lossmith.losses.ranking.ndcg import Gain
 
 class CrossEntropy(Objective):
     def __init__(
@@ -305,6 +307,80 @@ class NTXent(Objective):
     ) -> Tensor: ...
     __call__ = forward
 
+class ListNet(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class ListMLE(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class LambdaLoss(Objective):
+    def __init__(
+        self,
+        *,
+        weighting: LambdaWeighting = ...,
+        k: int | None = ...,
+        gain: Gain = ...,
+        mu: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class ApproxNDCG(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float = ...,
+        gain: Gain = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
 class RankNet(Objective):
     def __init__(
         self,
@@ -340,7 +416,25 @@ class PairwiseHinge(Objective):
     ) -> Tensor: ...
     __call__ = forward
 
-class ListNet(Objective):
+class PairwiseSquaredHinge(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        relevance: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class PairwiseExponential(Objective):
     def __init__(
         self,
         *,
