@@ -39,9 +39,10 @@ class Transform(NamedTuple):
     origin: float = 0.0
     centre: float = 0.0
 
-    def weight(self, similarity: Tensor) -> Tensor:
+    def weight(self, similarity: Tensor, out: Tensor | None = None) -> Tensor:
         """gamma times the factor in brackets."""
-        return (similarity - self.origin).mul_(self.sign).clamp_(min=0.0).mul_(self.gamma)
+        gap = torch.sub(similarity, self.origin, out=out)
+        return gap.mul_(self.sign * self.gamma).clamp_(min=0.0)
 
     def of(self, similarity: Tensor) -> Tensor:
         """The differentiable form."""
@@ -49,13 +50,15 @@ class Transform(NamedTuple):
             return self.sign * similarity
         return self.sign * self.weight(similarity.detach()) * (similarity - self.centre)
 
-    def apply(self, similarity: Tensor) -> Tensor | None:
-        """The form in place; returns the slope, or None for the constant ``sign``."""
+    def apply(self, similarity: Tensor, out: Tensor) -> Tensor | None:
+        """The form in place; the slope in ``out``, or None for the constant ``sign``."""
         if self.gamma == 0.0:
             if self.sign != 1.0:
                 similarity.neg_()
             return None
-        slope = self.weight(similarity).mul_(self.sign)
+        slope = self.weight(similarity, out)
+        if self.sign != 1.0:
+            slope.neg_()
         similarity.sub_(self.centre).mul_(slope)
         return slope
 
@@ -148,17 +151,16 @@ class _Others(_Masses):
         there = mass > 0.5 * ABSENT
         mass = torch.where(there, mass, STEEP)
         middle, together = middle_of(mass)
-        together = together and triangle.above is None
+        # A row whose own sum is empty may still count for a column when limits differ.
+        together = together and (triangle.above is None or bool(there.all()))
         lift = torch.where(there, (mass - middle).exp(), 0.0)
         down = slope * (middle - mass).exp()
         made = torch.zeros_like(rows)
         for start, stop in triangle.spans:
             some, change = triangle.values(start, stop)
             if together:
-                some.sub_(mass[start:stop, None]).exp_()
-                factor = triangle.space(1, *some.shape)
-                up = slope[start:stop, None].expand_as(some)
-                some.mul_(torch.addr(up, lift[start:stop], down[start:], out=factor))
+                factor = triangle.factor(some, slope, lift, down, start, stop)
+                some.sub_(mass[start:stop, None]).exp_().mul_(factor)
             else:
                 some = triangle.separately(some, mass, slope, start, stop)
             if change is not None:
@@ -181,23 +183,25 @@ class _Triangle:
         self.above = None if above is None else above[self.order]
         self.transform = how
         self.spans = blocks(len(self.rows), len(self.rows), rows)
-        most = self.spans[0][1] if self.spans else 0
-        self._space = rows.new_empty(2, most * len(self.rows))
+        self._spaces: dict[str, Tensor] = {}
 
     @staticmethod
     def of(inputs: Tensors, constants: Optionals, numbers: Numbers) -> _Triangle:
         assert constants[0] is not None
         return _Triangle(inputs[0], constants[0], constants[1], Transform(*numbers))
 
-    def space(self, which: int, rows: int, columns: int) -> Tensor:
-        """Room for a block, used again for the next."""
-        return self._space[which, : rows * columns].view(rows, columns)
+    def space(self, use: str, rows: int, columns: int) -> Tensor:
+        """Room for a block, used again for the next: fresh pages cost more than the arithmetic."""
+        if use not in self._spaces:
+            self._spaces[use] = self.rows.new_empty(self.spans[0][1] * len(self.rows))
+        return self._spaces[use][: rows * columns].view(rows, columns)
 
     def values(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """What rows start..stop and the columns from start on count as, and its slope."""
-        some = self.space(0, stop - start, len(self.rows) - start)
+        some = self.space("values", stop - start, len(self.rows) - start)
         torch.mm(self.rows[start:stop], self.rows[start:].T, out=some)
-        slope = self.transform.apply(some)
+        room = some if self.transform.gamma == 0.0 else self.space("slope", *some.shape)
+        slope = self.transform.apply(some, room)
         end = self.sorted.band(start, stop)[1]
         group = self.sorted.group
         together = group[start:stop, None] == group[start:end]
@@ -214,9 +218,10 @@ class _Triangle:
             found, below = mass.sum(dim=1), mass[:, size:].T @ scale
             certain = below
         else:
-            mass = torch.exp(some - top.unsqueeze(1))
+            mass = self.space("mass", *some.shape)
+            torch.sub(some, top.unsqueeze(1), out=mass).exp_()
             certain = mass[:, size:].T @ scale
-            kept = self.space(1, *some.shape)
+            kept = self.space("kept", *some.shape)
             found = _step(some, above[start:stop, None], kept).mul_(mass).sum(dim=1)
             below = _step(some, above[start:], kept).mul_(mass)[:, size:].T @ scale
         if bool((certain > 1e-28).all()):
@@ -226,17 +231,30 @@ class _Triangle:
             some = torch.where(some > above[start:], some, ABSENT)
         return top + found.log(), some[:, size:].logsumexp(dim=0)
 
+    def factor(
+        self, some: Tensor, slope: Tensor, lift: Tensor, down: Tensor, start: int, stop: int
+    ) -> Tensor:
+        """What the row's share of each value, exp(value - its log mass), is to be multiplied by."""
+        up, out = slope[start:stop, None], self.space("kept", *some.shape)
+        if self.above is None:
+            return torch.addr(up.expand_as(some), lift[start:stop], down[start:], out=out)
+        by_column = self.space("mass", *some.shape)
+        _step(some, self.above[start:stop, None], out).mul_(up)
+        _step(some, self.above[start:], by_column).mul_(down[start:])
+        return out.addcmul_(by_column, lift[start:stop, None])
+
     def separately(
         self, some: Tensor, mass: Tensor, slope: Tensor, start: int, stop: int
     ) -> Tensor:
         """The slope of each value, with an exponential for the row's sum and one for the column's."""
-        by_row = (some - mass[start:stop, None]).exp_().mul_(slope[start:stop, None])
-        by_column = (some - mass[start:]).exp_().mul_(slope[start:])
+        by_row = torch.sub(some, mass[start:stop, None], out=self.space("mass", *some.shape))
+        by_row.exp_().mul_(slope[start:stop, None])
+        kept = self.space("kept", *some.shape)
         if self.above is not None:
-            kept = self.space(1, *some.shape)
             by_row.mul_(_step(some, self.above[start:stop, None], kept))
-            by_column.mul_(_step(some, self.above[start:], kept))
-        return by_row.add_(by_column)
+            _step(some, self.above[start:], kept).mul_(slope[start:])
+            return by_row.addcmul_(some.sub_(mass[start:]).exp_(), kept)
+        return by_row.addcmul_(some.sub_(mass[start:]).exp_(), slope[start:].expand_as(some))
 
 
 def _step(values: Tensor, limit: Tensor, out: Tensor) -> Tensor:
@@ -288,7 +306,7 @@ class _Companions(_Masses):
 class _Band:
     """The pairs within a group, block by block of sorted rows."""
 
-    ROWS = 256
+    ROWS = 32
 
     def __init__(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> None:
         group, above = constants
@@ -297,14 +315,17 @@ class _Band:
         self.rows = inputs[0][self.sorted.order]
         self.above = None if above is None else above[self.sorted.order]
         self.transform = Transform(*numbers)
-        count, step = len(self.rows), min(self.ROWS, SWITCH.most_rows)
+        count = len(self.rows)
+        # As many rows as a group: more would be compared in vain, fewer make small products.
+        largest = int((self.sorted.last - self.sorted.first).amax()) if count else 0
+        step = min(max(self.ROWS, largest), SWITCH.most_rows)
         self.spans = [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def values(self, start: int, stop: int) -> tuple[Tensor, Tensor | None, Span]:
         """What companions count as, ABSENT for others and for the row itself; its slope; where."""
         low, high = self.sorted.band(start, stop)
         some = self.rows[start:stop] @ self.rows[low:high].T
-        slope = self.transform.apply(some)
+        slope = self.transform.apply(some, torch.empty_like(some))
         group = self.sorted.group
         some.masked_fill_(group[start:stop, None] != group[low:high], ABSENT)
         some.diagonal(offset=start - low).fill_(ABSENT)
