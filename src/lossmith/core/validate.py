@@ -50,6 +50,13 @@ def _stands_for_many(tensor: Tensor) -> bool:
     return False
 
 
+def under_transform(*tensors: Tensor) -> bool:
+    """Whether ``torch.func`` (grad, vmap, jvp, ...) is at work on one of these tensors."""
+    if torch.compiler.is_compiling():
+        return False
+    return any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
+
+
 def shape_text(tensor: Tensor) -> str:
     """The shape as the messages print it: ``(8, 16)``."""
     return str(tuple(tensor.shape))

@@ -1,0 +1,215 @@
+"""Each row's softmax over candidates: in one pass of row blocks for a row's cost, in two for both
+directions of a similarity matrix.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lossmith.core.numerics import softplus
+from lossmith.kernels.contrastive.engine import (
+    ABSENT,
+    Numbers,
+    Optionals,
+    Tensors,
+    blocks,
+    evaluate,
+    statistic,
+)
+from lossmith.kernels.contrastive.exclusion import Exclusion
+
+# Exponents may differ by this much before a product of two of them leaves float32.
+SPREAD = 60.0
+
+
+def candidate_cost(
+    queries: Tensor,
+    candidates: Tensor,
+    own: Tensor,
+    extra: Tensor | None,
+    exclusion: Exclusion,
+    hint: Tensor,
+) -> Tensor:
+    """-log softmax of ``own`` among the candidates of each row and its ``extra`` scores.
+
+    ``own`` is the score of the right answer; the exclusion says which candidates are wrong ones.
+    ``hint`` is the slope of the loss in each cost, up to a common factor.
+    """
+    inputs = [queries, candidates, own] + ([] if extra is None else [extra])
+    (cost,) = evaluate(
+        "candidate_cost",
+        inputs,
+        exclusion.constants(),
+        [float(exclusion.own)],
+        entries=len(queries) * len(candidates),
+        hint=hint,
+    )
+    return cost
+
+
+def log_masses(queries: Tensor, keys: Tensor, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+    """log-sum-exp of the similarities along each row and along each column."""
+    rows, columns = evaluate(
+        "log_masses",
+        [queries, keys],
+        exclusion.constants(),
+        [float(exclusion.own)],
+        entries=len(queries) * len(keys),
+    )
+    return rows, columns
+
+
+class _CandidateCost:
+    def direct(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> Tensors:
+        queries, candidates, own, *extra = inputs
+        others = Exclusion.of(constants, numbers[0]).whole(queries @ candidates.T)
+        return [softplus(torch.cat([others, *extra], dim=-1).logsumexp(dim=-1) - own)]
+
+    def forward(
+        self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
+    ) -> tuple[Tensors, Tensors]:
+        queries, candidates, own, *extra = inputs
+        exclusion = Exclusion.of(constants, numbers[0])
+        cost = torch.empty_like(own)
+        made = [] if hint is None else [torch.zeros_like(x) for x in inputs]
+        spans = blocks(len(queries), len(candidates), queries)
+        space = queries.new_empty(2, spans[0][1], len(candidates))
+        for start, stop in spans:
+            some, scratch = space[0, : stop - start], space[1, : stop - start]
+            torch.mm(queries[start:stop], candidates.T, out=some)
+            exclusion.apply(some, start, scratch)
+            top = some.amax(dim=1)
+            if extra:
+                top = torch.maximum(top, extra[0][start:stop].amax(dim=1))
+            mass = some.sub_(top.unsqueeze(1)).exp_().sum(dim=1)
+            if extra:
+                others = (extra[0][start:stop] - top.unsqueeze(1)).exp_()
+                mass += others.sum(dim=1)
+            gap = top + mass.log() - own[start:stop]
+            cost[start:stop] = softplus(gap)
+            if hint is None:
+                continue
+            share = hint[start:stop] * gap.sigmoid()
+            made[2][start:stop] = -share
+            # The probabilities of a row are its exponentials times this: scaling the vectors
+            # of the products instead saves a pass over the block.
+            scale = (share / mass).unsqueeze(1)
+            torch.mm(some, candidates, out=made[0][start:stop]).mul_(scale)
+            made[1].addmm_(some.T, queries[start:stop] * scale)
+            if extra:
+                torch.mul(others, scale, out=made[3][start:stop])
+        return [cost], made
+
+    def backward(
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
+    ) -> Tensors:
+        return self.forward(inputs, constants, numbers, slopes[0])[1]
+
+    def shapes(self, inputs: Tensors) -> Tensors:
+        return [torch.empty_like(inputs[2])]
+
+
+class _LogMasses:
+    """One block serves both directions; the sums of a column are known only after the last
+    block, so that the gradient takes a second pass over the matrix.
+    """
+
+    def direct(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> Tensors:
+        exclusion = Exclusion.of(constants, numbers[0])
+        similarity = inputs[0] @ inputs[1].T
+        rows = exclusion.whole(similarity)
+        columns = rows if exclusion.guide_limit is None else exclusion.whole(similarity, True)
+        return [rows.logsumexp(dim=1), columns.logsumexp(dim=0)]
+
+    def forward(
+        self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
+    ) -> tuple[Tensors, Tensors]:
+        queries, keys = inputs
+        exclusion = Exclusion.of(constants, numbers[0])
+        rows = queries.new_empty(len(queries))
+        columns = queries.new_full((len(keys),), ABSENT)
+        asked = torch.ones_like(columns, dtype=torch.bool)
+        if exclusion.bias is not None:
+            asked = exclusion.bias > 0.5 * ABSENT
+        spans = blocks(len(queries), len(keys), queries)
+        space = queries.new_empty(2, spans[0][1], len(keys))
+        for start, stop in spans:
+            some, scratch = space[0, : stop - start], space[1, : stop - start]
+            torch.mm(queries[start:stop], keys.T, out=some)
+            exclusion.apply(some, start, scratch)
+            top = some.amax(dim=1)
+            mass = some.sub_(top.unsqueeze(1)).exp_().sum(dim=1)
+            rows[start:stop] = top + mass.log()
+            share, highest = None, top.amax()
+            if exclusion.guide_limit is None:
+                share = some.T @ (top - highest).exp()
+                share = share if bool(((share > 1e-28) | ~asked).all()) else None
+            if share is None:  # too far apart for one set of exponentials, or other pairs
+                torch.mm(queries[start:stop], keys.T, out=some)
+                exclusion.apply(some, start, scratch, by_column=True)
+                found = some.logsumexp(dim=0)
+            else:
+                found = highest + share.log()
+            columns = torch.logaddexp(columns, found)
+        return [rows, columns], []
+
+    def backward(
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
+    ) -> Tensors:
+        queries, keys = inputs
+        exclusion = Exclusion.of(constants, numbers[0])
+        # Without candidates there is no mass to share: exp(similarity - large) is 0.
+        there = values[0] > 0.5 * ABSENT
+        rows, columns = (torch.where(v > 0.5 * ABSENT, v, -ABSENT) for v in values)
+        middle, together = middle_of(rows, columns)
+        together = together and exclusion.guide_limit is None
+        up, down = slopes[0], slopes[1] * (middle - columns).exp()
+        made = [torch.empty_like(queries), torch.zeros_like(keys)]
+        spans = blocks(len(queries), len(keys), queries)
+        space = queries.new_empty(2, spans[0][1], len(keys))
+        for start, stop in spans:
+            some, factor = space[0, : stop - start], space[1, : stop - start]
+            torch.mm(queries[start:stop], keys.T, out=some)
+            if together:
+                exclusion.apply(some, start, factor)
+                some.sub_(rows[start:stop, None]).exp_()
+                lift = torch.where(there[start:stop], (rows[start:stop] - middle).exp(), 0.0)
+                torch.addr(up[start:stop, None].expand_as(some), lift, down, out=factor)
+                some.mul_(factor)
+            else:
+                other = some.clone()
+                exclusion.apply(some, start, factor)
+                some.sub_(rows[start:stop, None]).exp_().mul_(up[start:stop, None])
+                exclusion.apply(other, start, factor, by_column=True)
+                some.add_(other.sub_(columns).exp_().mul_(slopes[1]))
+            torch.mm(some, keys, out=made[0][start:stop])
+            made[1].addmm_(some.T, queries[start:stop])
+        return made
+
+    def shapes(self, inputs: Tensors) -> Tensors:
+        return [torch.empty_like(x[:, 0]) for x in inputs]
+
+
+def middle_of(*masses: Tensor) -> tuple[Tensor, bool]:
+    """The middle of the log masses, and whether all lie within :data:`SPREAD` of one another."""
+    real = torch.cat(masses)
+    there = real < -0.5 * ABSENT
+    low = torch.where(there, real, torch.inf).amin()
+    high = torch.where(there, real, -torch.inf).amax()
+    middle = torch.where(there.any(), 0.5 * (low + high), 0.0)
+    return middle, bool((high - low) <= SPREAD)
+
+
+statistic("candidate_cost", _CandidateCost())
+statistic("log_masses", _LogMasses())
