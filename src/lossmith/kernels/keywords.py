@@ -56,9 +56,11 @@ def occurrence(
     single = any_token if require == "any" else each_token
     if isinstance(keywords, Tensor):
         check_keyword_tensor(keywords, log_p.shape[-1])
-        return single(log_p, _shared(keywords), real, reference)
+        return single(log_p, _shared(keywords, once=require == "any"), real, reference)
     groups = read_keywords(keywords, log_p.shape[-1], log_p.shape[0])
     words = [[phrase[0] for phrase in group if len(phrase) == 1] for group in groups]
+    if require == "any":  # said twice, it would count twice
+        words = [sorted(set(group)) for group in words]
     phrases = [[phrase for phrase in group if len(phrase) > 1] for group in groups]
     if not any(phrases):
         return single(log_p, pad(words, log_p.device), real, reference)
@@ -136,11 +138,24 @@ def check_keyword_tensor(keywords: Tensor, vocabulary: int) -> None:
     check_class_index("keywords", keywords, vocabulary)
 
 
-def _shared(keywords: Tensor) -> Padded:
+def first_places(ids: Tensor) -> Tensor:
+    """Where each of the ids ``[K]`` stands first among them.
+
+    >>> first_places(torch.tensor([5, 7, 5]))
+    tensor([0, 1, 0])
+    """
+    return (ids.unsqueeze(1) == ids.unsqueeze(0)).long().argmax(dim=-1)
+
+
+def _shared(keywords: Tensor, once: bool) -> Padded:
+    """A row of ids for all sequences; ``once`` leaves out what was listed before."""
     if keywords.numel() == 0:
         return pad([[]], keywords.device)
-    ids = keywords.long().unsqueeze(0)
-    return Padded(ids, torch.ones_like(ids, dtype=torch.bool))
+    ids = keywords.long()
+    real = torch.ones_like(ids, dtype=torch.bool)
+    if once:
+        real = first_places(ids) == torch.arange(len(ids), device=ids.device)
+    return Padded(ids.unsqueeze(0), real.unsqueeze(0))
 
 
 def any_token(log_p: Tensor, tokens: Padded, real: Tensor, reference: Tensor | None) -> Occurrence:

@@ -17,12 +17,9 @@ import torch
 from torch import Tensor
 
 from lossmith.core.numerics import log1mexp
+from lossmith.kernels.collapse import LOG_ZERO as LOG_ZERO
 
 Phrase = tuple[int, ...]
-
-# The logarithm of 0. Unlike -inf it leaves no NaN in the gradient of a sum that is empty, and it
-# may be added up over a million positions before float32 ends.
-LOG_ZERO = -1e30
 
 
 class Occurrence(NamedTuple):

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal
-
 import torch
 from torch import Tensor
 
-from lossmith.core.numerics import upcast
+from lossmith.core.numerics import pick
 from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.spec import Tune, objective
-from lossmith.core.validate import (
-    check_choice,
-    check_class_index,
-    check_float,
-    check_leading_shape,
-    check_mask,
-    check_range,
-    shape_text,
-)
+from lossmith.core.validate import check_choice, check_leading_shape, check_mask, check_range
+from lossmith.kernels.alphabets import Alphabets
+from lossmith.kernels.collapse import collapse, target_log_p
 from lossmith.kernels.keywords import Keywords as Keywords  # part of the signatures below
-from lossmith.kernels.keywords import occurrence
-from lossmith.kernels.phrases import LOG_ZERO
+from lossmith.losses.generation.terms import (
+    Form,
+    Require,
+    check_per_sequence,
+    check_triple,
+    presence_cost,
+    real_positions,
+    sequences_of,
+)
 
 KEYWORD_PAPER = "keyword use in sequence generation, 2024: presence, placement, hybrid"
 COVERAGE = "share of outputs with their keywords"
@@ -44,8 +42,8 @@ def keyword_presence(
     logits: Tensor,
     keywords: Keywords,
     *,
-    require: Literal["any", "each"] = "any",
-    form: Literal["expected", "nll"] = "expected",
+    require: Require = "any",
+    form: Form = "expected",
     target: Tensor | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
@@ -88,10 +86,17 @@ def keyword_presence(
     """
     check_choice("require", require, ("any", "each"))
     check_choice("form", form, ("expected", "nll"))
-    real = _real_positions(logits, target, ignore_index, mask)
-    _check_per_sequence(logits, weight)
-    cost, asked = _presence_cost(_log_softmax(logits, real), keywords, real, target, require, form)
-    return reduce(cost, valid=asked, weight=weight, reduction=reduction, divisor=divisor)
+    real = real_positions("logits", logits, logits.shape[-1], target, ignore_index, mask)
+    check_per_sequence("logits", logits, weight)
+    log_p, made = _short_log_p(logits, keywords, target, real)
+    cost = presence_cost(log_p, made, sequences_of(real), target is not None, require, form)
+    return reduce(
+        cost.reshape(real.shape[:-1]),
+        valid=made.asked.reshape(real.shape[:-1]),
+        weight=weight,
+        reduction=reduction,
+        divisor=divisor,
+    )
 
 
 @objective(
@@ -138,10 +143,10 @@ def keyword_placement(
     Source: the placement reward of 2024.
     """
     check_mask("keyword_mask", keyword_mask)
-    real = _real_positions(logits, target, ignore_index, mask)
+    real = real_positions("logits", logits, logits.shape[-1], target, ignore_index, mask)
     check_leading_shape(logits, "logits", keyword_mask=keyword_mask, weight=weight)
-    cost = _token_cost(_log_softmax(logits, real), target, real)
     marked = keyword_mask & real
+    cost = -target_log_p(logits, torch.where(marked, target, 0), marked)
     return reduce(cost, valid=marked, weight=weight, reduction=reduction, divisor=divisor)
 
 
@@ -165,8 +170,8 @@ def keyword_hybrid(
     *,
     presence: float = 0.3,
     placement: float = 0.2,
-    require: Literal["any", "each"] = "any",
-    form: Literal["expected", "nll"] = "expected",
+    require: Require = "any",
+    form: Form = "expected",
     prefix_aware: bool = True,
     ignore_index: int = -100,
     mask: Tensor | None = None,
@@ -204,18 +209,18 @@ def keyword_hybrid(
     check_range("presence", presence, 0.0)
     check_range("placement", placement, 0.0)
     check_mask("keyword_mask", keyword_mask)
-    real = _real_positions(logits, target, ignore_index, mask)
+    real = real_positions("logits", logits, logits.shape[-1], target, ignore_index, mask)
     check_leading_shape(logits, "logits", keyword_mask=keyword_mask)
-    _check_per_sequence(logits, weight)
-    divisors = _check_triple(divisor)
-    log_p = _log_softmax(logits, real)
-    token_cost = _token_cost(log_p, target, real)
+    check_per_sequence("logits", logits, weight)
+    divisors = check_triple(divisor)
+    log_p, made = _short_log_p(logits, keywords, target, real)
+    absent = presence_cost(log_p, made, sequences_of(real), prefix_aware, require, form)
+    token_cost = torch.where(real, -pick(log_p, made.place).reshape(real.shape), 0.0)
     marked = keyword_mask & real
-    reference = target if prefix_aware else None
-    absent, asked = _presence_cost(log_p, keywords, real, reference, require, form)
+    lead = real.shape[:-1]
     terms = (
         (1.0, token_cost.sum(dim=-1), real.sum(dim=-1)),
-        (presence, absent, asked),
+        (presence, absent.reshape(lead), made.asked.reshape(lead)),
         (placement, torch.where(marked, token_cost, 0.0).sum(dim=-1), marked.sum(dim=-1)),
     )
     parts = [
@@ -228,84 +233,12 @@ def keyword_hybrid(
     return parts[0] + parts[1] + parts[2]
 
 
-def _presence_cost(
-    log_p: Tensor,
-    keywords: Keywords,
-    real: Tensor,
-    reference: Tensor | None,
-    require: Literal["any", "each"],
-    form: Literal["expected", "nll"],
-) -> tuple[Tensor, Tensor]:
-    """The cost of each sequence's missing keywords, and which sequences are asked for any."""
-    lead, (length, vocabulary) = real.shape[:-1], log_p.shape[-2:]
-    sequences = math.prod(lead)
-    flat = None if reference is None else torch.where(real, reference, 0)
-    found = occurrence(
-        log_p.reshape(sequences, length, vocabulary),
-        keywords,
-        real.reshape(sequences, length),
-        require=require,
-        reference=None if flat is None else flat.reshape(sequences, length),
-    )
-    if form == "expected":
-        cost = found.log_none.exp()
-    else:
-        # A keyword that logits of -inf rule out costs inf; its gradient stays 0, not NaN.
-        ruled_out = found.log_occurs <= 0.5 * LOG_ZERO
-        cost = torch.where(ruled_out, math.inf, -found.log_occurs)
-    count = found.asked.sum(dim=-1)
-    cost = torch.where(found.asked, cost, 0.0).sum(dim=-1) / count.clamp(min=1)
-    return cost.reshape(lead), (count > 0).reshape(lead)
-
-
-def _token_cost(log_p: Tensor, target: Tensor, real: Tensor) -> Tensor:
-    """-log p(target) at every real position, 0 elsewhere."""
-    index = torch.where(real, target, 0).unsqueeze(-1)
-    return torch.where(real, -log_p.gather(-1, index).squeeze(-1), 0.0)
-
-
-def _log_softmax(logits: Tensor, real: Tensor) -> Tensor:
-    """Log-probabilities, with positions that do not count kept out of value and gradient."""
-    (logits,) = upcast(logits)
-    return torch.where(real.unsqueeze(-1), logits, 0.0).log_softmax(dim=-1)
-
-
-def _real_positions(
-    logits: Tensor, target: Tensor | None, ignore_index: int, mask: Tensor | None
-) -> Tensor:
-    """Which positions count, after checking logits, target and mask against each other."""
-    check_float(logits=logits)
-    if logits.dim() < 2:
-        raise ValueError(
-            f"logits {shape_text(logits)} must be [..., T, V]: one row of V logits for each of the "
-            "T positions of a sequence."
-        )
-    check_leading_shape(logits, "logits", target=target, mask=mask)
-    check_mask("mask", mask)
-    real = torch.ones_like(logits[..., 0], dtype=torch.bool) if mask is None else mask
-    if target is None:
-        return real
-    counted = torch.where(real, target, ignore_index)
-    check_class_index("target", counted, logits.shape[-1], ignore_index)
-    return counted != ignore_index
-
-
-def _check_per_sequence(logits: Tensor, weight: Tensor | None) -> None:
-    if weight is not None and weight.shape != logits.shape[:-2]:
-        raise ValueError(
-            f"weight {shape_text(weight)} must hold one value for each sequence, "
-            f"{tuple(logits.shape[:-2])}: logits {shape_text(logits)} without the last two "
-            "dimensions."
-        )
-
-
-def _check_triple(divisor: object) -> tuple[Any, Any, Any]:
-    if divisor is None:
-        return (None, None, None)
-    if not isinstance(divisor, (tuple, list)) or len(divisor) != 3:
-        raise TypeError(
-            "divisor must be three counts, (tokens, sequences asked for a keyword, marked "
-            f"positions), as each term has its own unit; got {divisor!r}."
-        )
-    tokens, sequences, marked = divisor
-    return tokens, sequences, marked
+def _short_log_p(
+    logits: Tensor, keywords: Keywords, target: Tensor | None, real: Tensor
+) -> tuple[Tensor, Alphabets]:
+    """Log-probabilities ``[B, T, k + 1]`` of what the terms look at, and what stands where."""
+    vocabulary, valid = logits.shape[-1], sequences_of(real)
+    target = None if target is None else target.reshape(valid.shape)
+    made = Alphabets.of(keywords, target, valid, vocabulary)
+    short = collapse(logits.reshape(-1, vocabulary), made.columns, valid.reshape(-1))
+    return short.log_softmax(dim=-1).reshape(*valid.shape, -1), made

@@ -1,0 +1,5 @@
+"""Objectives for sequences of tokens: keywords, large vocabularies, sampled outputs."""
+
+from lossmith.losses.generation.keywords import keyword_hybrid as keyword_hybrid
+from lossmith.losses.generation.keywords import keyword_placement as keyword_placement
+from lossmith.losses.generation.keywords import keyword_presence as keyword_presence
