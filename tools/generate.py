@@ -1,11 +1,13 @@
-"""Write what is derived from the registry: the stubs and the README's table.
+"""Write what is derived: the stubs and the README's table, and the gallery's page.
 
 ``python tools/generate.py`` writes; with ``--check`` it exits 1 if a file is stale.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from lossmith.core.words import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "lossmith"
+GALLERY = ROOT / "docs" / "gallery"
 # Public names that are not objectives, and where they live.
 OTHERS = {
     "lossmith.core.module": ["Objective"],
@@ -128,12 +131,53 @@ def readme() -> str:
     return f"{before}{start}\n{objective_table()}\n{end}{rest.split(end)[1]}"
 
 
+def gallery() -> str:
+    """The gallery's page: every mistake by family, from the files and what check found there."""
+    found = json.loads((GALLERY / "findings.json").read_text("utf-8"))
+    parts = [(GALLERY / "introduction.md").read_text("utf-8")]
+    entries: dict[str, list[str]] = {}
+    for path in sorted(GALLERY.glob("*.py")):
+        family, row = _mistake(path, found.get(path.stem, {}))
+        entries.setdefault(family, []).append(row)
+    for family in FAMILIES:
+        if family in entries:
+            head = "| mistake | published | what it costs | caught by | expected; got |"
+            parts.append(f"## {family.capitalize()}\n\n{head}\n| --- | --- | --- | --- | --- |")
+            parts[-1] += "\n" + "\n".join(entries[family]) + "\n"
+    return "\n".join(parts)
+
+
+def _mistake(path: Path, found: dict[str, dict[str, str]]) -> tuple[str, str]:
+    """The family of one file of the gallery, and its row."""
+    tree = ast.parse(path.read_text("utf-8"))
+    constants = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if node.targets[0].id in ("FAMILY", "CAUGHT_BY")
+    }
+    title, _, body = (ast.get_docstring(tree) or "").partition("\n\n")
+    told = dict(part.split(": ", 1) for part in re.split(r"\n(?=Costs: |Mend: )", body))
+    laws = constants["CAUGHT_BY"]
+    numbers = [f"{found[law]['expected']}; {found[law]['got']}" for law in laws if law in found]
+    cells = [
+        f"[{title.rstrip('.')}]({path.name})",
+        told["Published"],
+        told["Costs"],
+        ", ".join(f"`{law}`" for law in laws),
+        "<br>".join(numbers),
+    ]
+    row = " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in cells)
+    return constants["FAMILY"], f"| {row.replace('``', '`')} |"
+
+
 def made() -> dict[Path, str]:
     """Each generated file with the text it should have."""
     return {
         PACKAGE / "__init__.pyi": package_stub(),
         PACKAGE / "modules.pyi": modules_stub(),
         ROOT / "README.md": readme(),
+        GALLERY / "README.md": gallery(),
     }
 
 

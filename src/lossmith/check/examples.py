@@ -42,6 +42,10 @@ class Example:
         """The batch with other predictions."""
         return replace(self, predictions=predictions)
 
+    def with_labels(self, *labels: Any) -> Example:
+        """The batch with other labels."""
+        return replace(self, labels=labels)
+
     def to(self, dtype: torch.dtype) -> Example:
         """The batch with predictions of another type."""
         return self.with_predictions(*(p.to(dtype) for p in self.predictions))
@@ -266,3 +270,48 @@ def _hybrid_example(seed: int) -> Example:
     # Keywords that the reference says, so that the three terms do not pull apart.
     keywords = [[int(row[0])] for row in target]
     return replace(marked, labels=(target, keywords, where), weight=torch.ones(3))
+
+
+@example_of("embeddings+labels")
+def _labelled_example(seed: int) -> Example:
+    labels = torch.tensor([0, 1, 0, 1, 2, 2, 0, 1])
+
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        # Everybody's nearest neighbour, by angle, has the same label.
+        unit = p[0] / p[0].norm(dim=-1, keepdim=True)
+        similarity = unit @ unit.T - 3.0 * torch.eye(len(unit), dtype=unit.dtype)
+        return bool((labels[similarity.argmax(-1)] == labels).all())
+
+    return Example((_randn(seed, 8, 8),), (labels,), solved=solved)
+
+
+@example_of("pair+sign")
+def _signed_pair_example(seed: int) -> Example:
+    sign = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        cosine = torch.cosine_similarity(p[0], p[1], dim=-1)
+        return bool(cosine[sign == 1].min() > cosine[sign == -1].max())
+
+    x1 = _randn(seed, 6, 4)
+    return Example((x1, x1 + 0.5 * _randn(seed + 1, 6, 4)), (sign,), solved=solved)
+
+
+@example_of("distance+sign")
+def _distance_example(seed: int) -> Example:
+    sign = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    return Example(
+        (_randn(seed, 6),),
+        (sign,),
+        solved=lambda p: bool(p[0][sign == 1].max() < p[0][sign == -1].min()),
+    )
+
+
+@example_of("two scores+sign")
+def _two_scores_example(seed: int) -> Example:
+    sign = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    return Example(
+        (_randn(seed, 6), _randn(seed + 1, 6)),
+        (sign,),
+        solved=lambda p: bool((sign * (p[0] - p[1]) >= 0).all()),
+    )

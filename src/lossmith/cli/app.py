@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import lossmith
+from lossmith.cli.check import check
 from lossmith.cli.compare import compare
 from lossmith.cli.doctor import doctor
 from lossmith.cli.losses import losses
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(check)
 app.command()(compare)
 app.command()(losses)
 app.command()(report)

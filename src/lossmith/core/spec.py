@@ -38,10 +38,14 @@ Inputs = Literal[
     "logits+keywords",
     "logits+marked",
     "logits+keywords+marked",
+    "embeddings+labels",
+    "pair+sign",
+    "distance+sign",
+    "two scores+sign",
 ]
 Invariance = Literal["shift", "scale", "item permutation"]
-# The laws an objective may be exempt from, each with a reason; see tests/contract.
-Law = Literal["micro-batches", "dead knob", "descent", "vmap", "compile", "monotone", "gradcheck"]
+# The name of a law of `lossmith.check` that an objective is exempt from, with a reason.
+Law = str
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Spec:
     tune: Mapping[str, Tune] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     exempt: Mapping[Law, str] = field(default_factory=dict)
+    cost: str = ""  # how the work grows with the rows of a batch: "n", "n log n", "n^2"
 
     @property
     def summary(self) -> str:
@@ -146,6 +151,7 @@ def objective(
     tune: Mapping[str, Tune] | None = None,
     aliases: tuple[str, ...] = (),
     exempt: Mapping[Law, str] | None = None,
+    cost: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function as an objective; the function itself is returned unchanged.
 
@@ -161,6 +167,7 @@ def objective(
         tune: where a search looks for each knob worth searching.
         aliases: other names it goes by.
         exempt: laws that do not apply, each with the reason.
+        cost: how the work grows with the rows of a batch ("n", "n log n", "n^2"); tested.
     """
 
     def register(function: Function) -> Function:
@@ -180,6 +187,7 @@ def objective(
             tune=dict(tune or {}),
             aliases=aliases,
             exempt=dict(exempt or {}),
+            cost=cost,
         )
         _registry[spec.name] = spec
         return function

@@ -35,7 +35,7 @@ from lossmith.core.validate import (
 
 MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
 SAME_GRADIENT: dict[Law, str] = {
-    "dead knob": "continuous changes the value, not the gradient; that is its purpose"
+    "dead-knob": "continuous changes the value, not the gradient; that is its purpose"
 }
 
 
