@@ -141,6 +141,76 @@ class MaskedBinaryCrossEntropy(Objective):
     ) -> Tensor: ...
     __call__ = forward
 
+class SquaredError(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class AbsoluteError(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class Huber(Objective):
+    def __init__(
+        self,
+        *,
+        delta: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class Pinball(Objective):
+    def __init__(
+        self,
+        *,
+        quantile: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
 class EpsilonInsensitive(Objective):
     def __init__(
         self,
