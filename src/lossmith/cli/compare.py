@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lossmith.tasks import TASK_FAMILIES
+
 if TYPE_CHECKING:
     from lossmith.compare.report import Report
     from lossmith.compare.study import Study
@@ -22,9 +24,7 @@ STYLES = {"better": "green", "worse": "red"}
 
 def compare(
     context: typer.Context,
-    family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="classification, tagging or recommendation.")
-    ],
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help=f"{', '.join(TASK_FAMILIES)}.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help='A file or a folder, or "embedded".')],
     losses: Annotated[
         list[str] | None,
@@ -56,6 +56,15 @@ def compare(
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Column with the label.", rich_help_panel=COLUMNS)
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column with the number.", rich_help_panel=COLUMNS)
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Columns with features: a,b,c.", rich_help_panel=COLUMNS)
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Column with the query.", rich_help_panel=COLUMNS)
     ] = None,
     user: Annotated[
         str | None, typer.Option(help="Column with the user.", rich_help_panel=COLUMNS)
@@ -95,6 +104,9 @@ def compare(
         "learning_rate": learning_rate,
         "text": text,
         "label": label,
+        "target": target,
+        "features": features,
+        "query": query,
         "user": user,
         "item": item,
     }
@@ -132,7 +144,6 @@ def compare(
 
 def _check_family(family: str) -> None:
     from lossmith.core.words import did_you_mean
-    from lossmith.tasks import TASK_FAMILIES
 
     if family not in TASK_FAMILIES:
         raise typer.BadParameter(

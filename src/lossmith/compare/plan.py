@@ -68,6 +68,7 @@ class Plan:
     seeds: tuple[int, ...]
     baseline: str
     given: Mapping[str, Any]  # the settings that were asked for; the others are defaults
+    definition: str = ""  # of the metric, where the field knows several of its name
     version: str = lossmith.__version__
 
     def runs(self) -> list[Run]:
@@ -158,6 +159,7 @@ def make_plan(
         seeds=numbers,
         baseline=chosen.text,
         given=given,
+        definition=measured.definition,
     )
     return plan, description
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported late, after the cheap checks
     from lossmith.compare.report import Report
     from lossmith.tasks.task import Description, Task
 
-PACKAGES = ("jinja2", "matplotlib", "numpy", "polars", "rich", "scipy")
+PACKAGES = ("jinja2", "matplotlib", "numpy", "polars", "rich", "scipy", "sklearn")
 
 
 class Interrupted(KeyboardInterrupt):

@@ -81,6 +81,39 @@ VALUE = Role(
         *("preference", "clicks", "views", "purchases", "quantity", "overall"),
     ),
 )
+NUMBER = Role(
+    "target",
+    "the target",
+    ("target", "score", "rating", "value", "y"),
+    (
+        *("number", "stars", "price", "amount", "points", "outcome", "response", "similarity"),
+        *("relatedness", "output", "size", "quantity", "overall", "label", "labels", "grade"),
+    ),
+)
+QUERY = Role(
+    "query",
+    "the query",
+    ("query", "queryid", "qid"),
+    (
+        *("group", "groupid", "session", "sessionid", "topic", "topicid", "question"),
+        *("questionid", "search", "searchid", "srchid", "request", "requestid", "list", "listid"),
+    ),
+)
+RELEVANCE = Role(
+    "label",
+    "the relevance",
+    ("relevance", "label", "grade", "rel"),
+    (
+        *("relevancelabel", "relevancegrade", "labels", "target", "rating", "score", "judgment"),
+        *("judgement", "gain", "click", "clicked", "clicks", "y"),
+    ),
+)
+FEATURES = Role("features", "the features", ())
+# Numbers that name a row and say nothing about it.
+IDENTIFIERS = (
+    *("id", "index", "row", "rowid", "rownumber", "rownr", "unnamed0", "docid", "documentid"),
+    *("doc", "document", "url", "urlid", "itemid", "item", "pid", "passageid", "uuid", "key"),
+)
 
 
 def normalised(name: str) -> str:
