@@ -74,7 +74,7 @@ def read_rows(
                 expected="a table (.csv, .tsv, .jsonl, .parquet)",
                 fix=f"Leave {name} out.",
             )
-    rows = svmlight.read_svmlight(path)
+    rows = svmlight.read_svmlight(path, queries=True)
     low = np.flatnonzero(rows.labels < 0)
     if len(low):
         row = int(low[0])

@@ -122,7 +122,7 @@ def split_numbers(
         join=_joined,
         hold=_held_out,
         unit="rows",
-        how="; rows of equal features stay together",
+        how="; copies of a row stay together",
     )
     return make_features(data.name, data.features, parts, [*data.notes, *notes])
 
@@ -136,7 +136,8 @@ def _joined(first: FeaturePart, second: FeaturePart) -> FeaturePart:
 
 def _held_out(part: FeaturePart, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     groups: dict[bytes, int] = {}
-    group = np.array([groups.setdefault(row.tobytes(), len(groups)) for row in part.features])
+    whole = np.column_stack([part.features, part.target])
+    group = np.array([groups.setdefault(row.tobytes(), len(groups)) for row in whole])
     return held_out(group, np.zeros(len(groups), dtype=np.int64), share, rng)
 
 
@@ -175,7 +176,7 @@ def _from_columns(
 
 
 def _from_svmlight(name: str, files: Mapping[str, Path]) -> FeatureData:
-    read = {part: svmlight.read_svmlight(file) for part, file in files.items()}
+    read = {part: svmlight.read_svmlight(file, queries=False) for part, file in files.items()}
     width = max(rows.features.shape[1] for rows in read.values())
     start = 0 if any(rows.features[:, 0].any() for rows in read.values()) else 1
     parts = {}

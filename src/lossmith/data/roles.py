@@ -19,6 +19,7 @@ class Role:
     what: str
     plain: tuple[str, ...]  # these win over the others
     others: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()  # names that another kind of column may bear beside it
 
 
 TEXT = Role(
@@ -87,8 +88,9 @@ NUMBER = Role(
     ("target", "score", "rating", "value", "y"),
     (
         *("number", "stars", "price", "amount", "points", "outcome", "response", "similarity"),
-        *("relatedness", "output", "size", "quantity", "overall", "label", "labels", "grade"),
+        *("relatedness", "output", "size", "quantity", "overall", "grade"),
     ),
+    ("label", "labels"),
 )
 QUERY = Role(
     "query",
@@ -146,7 +148,7 @@ def find_column(
             expected=f"{role.what} there",
             fix=did_you_mean(given, columns).strip() if _has_near(given, columns) else None,
         )
-    for names in (role.plain, role.others):
+    for names in (role.plain, role.others, role.last):
         found = [column for column in columns if normalised(column) in names]
         if len(found) == 1:
             return found[0]

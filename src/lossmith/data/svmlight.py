@@ -29,7 +29,7 @@ class SvmRows:
     data: bytes
     features: NDArray[np.float32]  # [rows, width]
     labels: NDArray[np.float64]  # [rows]
-    queries: NDArray[np.int64] | None  # [rows], None where no row has one
+    queries: NDArray[np.int64] | None  # [rows], None where no row has one or none was asked for
 
     def line(self, row: int) -> int:
         """The line on which a row stands."""
@@ -41,14 +41,14 @@ class SvmRows:
         return DataError(problem, path=self.path, line=line, value=value, expected=expected)
 
 
-def read_svmlight(path: Path) -> SvmRows:
+def read_svmlight(path: Path, *, queries: bool) -> SvmRows:
     """The rows of a file, dense; a feature that is not written is 0, one written ``nan`` is NaN."""
     # It takes a second to import, which only this format should cost.
     from sklearn.datasets import load_svmlight_file
 
     data = read_bytes(path)
     try:
-        sparse, labels, queries = load_svmlight_file(
+        sparse, labels, ids = load_svmlight_file(
             io.BytesIO(data), dtype=np.float64, zero_based=True, query_id=True
         )
     except (ValueError, OverflowError) as error:
@@ -72,7 +72,7 @@ def read_svmlight(path: Path) -> SvmRows:
         data,
         features.astype(np.float32),
         labels,
-        _queries(path, data, queries, rows),
+        _queries(path, data, ids, rows) if queries else None,
     )
     _check_numbers(made)
     return made

@@ -83,7 +83,7 @@ class RegressionTask(Task):
     default_losses = ("squared_error", "absolute_error", "huber")
     metric_names = ("mae", "rmse", "r2", "within@0.5")
     presets = {
-        "auto": {**TEXT_PRESETS["bag"], "hidden": 64, "epochs": 15, "learning_rate": 3e-3},
+        "auto": {**TEXT_PRESETS["bag"], "hidden": 64, "learning_rate": 3e-3},
         **TEXT_PRESETS,
         "mlp": {
             **TEXT_PRESETS["bag"],
