@@ -14,7 +14,9 @@ def test_the_scale_is_that_of_the_training_part_alone():
     expected = (train - train.astype("f8").mean(0)) / train.astype("f8").std(0)
     np.testing.assert_allclose(made["train"].numpy(), expected, rtol=1e-5, atol=1e-6)
     shift = 1000 / train.astype("f8").std(0)
-    np.testing.assert_allclose(made["test"].numpy() - expected[:5], shift * np.ones((5, 1)), rtol=1e-4)
+    np.testing.assert_allclose(
+        made["test"].numpy() - expected[:5], shift * np.ones((5, 1)), rtol=1e-4
+    )
     again = standardised({**parts, "test": parts["test"] * 2})
     assert torch.equal(again["train"], made["train"])
 

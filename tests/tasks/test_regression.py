@@ -108,6 +108,6 @@ def test_a_model_that_cannot_read_the_data_is_refused(houses, reviews):
 
 def test_the_description_says_what_was_read(houses):
     found = TASK.problem(houses, TASK.resolve({"features": "rooms,age"})).description
-    assert found.rows == {"train": 72, "valid": 8, "test": 19}
+    assert found.rows == {"train": 71, "valid": 8, "test": 20}
     assert found.facts == {"features": 2}
     assert any("'price'" in note for note in found.notes)

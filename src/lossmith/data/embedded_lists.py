@@ -125,7 +125,7 @@ class _Index:
         self.found = found
         self.groups: dict[tuple[str, ...], list[Found]] = {}
         for one in found:
-            for key in ((one.module, one.owner), (one.module,), ("package", one.package, "")):
+            for key in ((one.module,), ("package", one.package)):
                 self.groups.setdefault(key, []).append(one)
         documents = Counter(word for one in found for word in one.body)
         n = len(found)
@@ -138,10 +138,12 @@ class _Index:
         draw = random.Random(_digest(query.name))
         taken = {query.code}  # copies of it are no worse an answer, so they are left out
         chosen = [(4, query)]
+        module, package = self.groups[(query.module,)], self.groups["package", query.package]
+        own = query.owner
         near = {
-            3: self.groups[query.module, query.owner] if query.owner else [],
-            2: self.groups[(query.module,)],
-            1: self.groups["package", query.package, ""],
+            3: [one for one in module if own and one.owner == own],
+            2: [one for one in module if not own or one.owner != own],
+            1: [one for one in package if one.module != query.module],
         }
         for grade, most in NEAR.items():
             others = draw.sample(near[grade], len(near[grade]))
