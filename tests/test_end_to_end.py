@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import math
 import os
 import random
 import re
@@ -12,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,34 @@ def ratings(folder: Path) -> str:
     return "ratings.csv"
 
 
+def houses(folder: Path) -> str:
+    """One csv file of features and a number; some values are blank."""
+    draw = random.Random(3)
+    with (folder / "houses.csv").open("w") as file:
+        file.write("id,rooms,area,town,price\n")
+        for row in range(120):
+            rooms, area = draw.randint(1, 6), draw.randint(30, 150)
+            shown = area if draw.random() < 0.9 else ""
+            file.write(f"{row},{rooms},{shown},T{row % 3},{20 * rooms + area}\n")
+    return "houses.csv"
+
+
+def candidates(folder: Path) -> str:
+    """LETOR's three files: the first feature says the grade, the second nothing."""
+    draw = random.Random(4)
+    (folder / "letor").mkdir()
+    query = 0
+    for part, lists in (("train", 40), ("vali", 8), ("test", 12)):
+        with (folder / "letor" / f"{part}.txt").open("w") as file:
+            for _ in range(lists):
+                query += 1
+                for item in range(draw.randint(2, 9)):
+                    grade = draw.choice((0, 0, 1, 2))
+                    value = grade + draw.gauss(0, 0.7)
+                    file.write(f"{grade} qid:{query} 1:{value:.4f} 2:{draw.random():.4f} #{item}\n")
+    return "letor"
+
+
 # ---------------------------------------------------------------------------- the checks
 
 
@@ -130,7 +161,7 @@ def check_reports(folder: Path, stdout: str, arms: list[str], rows: dict[str, in
         run = by_key[row["arm"], int(row["seed"])]
         assert row["status"] == "finished" and int(row["epoch"]) == run["chosen"]
         assert {name: float(row[name]) for name in run["scores"]} == run["scores"]
-        assert all(0 <= value < 10 for value in run["scores"].values())
+        assert all(math.isfinite(value) for value in run["scores"].values())
 
     text, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
     bare = re.sub(r"<[^>]+>", " ", page.replace("<wbr>", ""))
@@ -191,6 +222,21 @@ def test_texts_are_tagged_with_labels_missing_and_by_separate_models(tmp_path):
     check_again(folder, done.stdout, tmp_path, *words)
 
 
+def test_numbers_are_predicted_from_features(tmp_path):
+    words = ("regression", houses(tmp_path), "--seeds", "2", "--epochs", "2", "--out", "here")
+    done = compare(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    folder, arms = tmp_path / "here", ["squared_error", "absolute_error", "huber"]
+    check_reports(folder, done.stdout, arms, {"train": 80, "valid": 8, "test": 24})
+    found = results(folder)
+    assert "Lower mae is better." in found["verdict"]
+    assert set(found["runs"][0]["scores"]) == {"mae", "rmse", "r2", "within@0.5"}
+    notes = " ".join(found["data"]["notes"])
+    assert "The features are 2 columns of numbers: 'rooms', 'area'." in notes
+    assert "Not used: columns 'id', 'town'." in notes and "blank among the features" in notes
+    check_again(folder, done.stdout, tmp_path, *words)
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that live."""
     found = []
@@ -218,16 +264,46 @@ def wait_until(true, seconds: float) -> bool:
     return bool(true())
 
 
+@dataclass(frozen=True)
+class Killed:
+    """A comparison of three losses, two seeds and two epochs that is killed in the middle."""
+
+    family: str
+    data: Callable[[Path], str]
+    arms: tuple[str, str, str]
+    rows: dict[str, int]
+
+    def words(self, folder: Path) -> tuple[str, ...]:
+        # Many small steps, so that a kill has something to interrupt.
+        given = ("--seeds", "2", "--epochs", "2", "--batch-size", "1")
+        return (self.family, self.data(folder), "--losses", ",".join(self.arms), *given)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_interactions_are_ranked_and_a_kill_in_the_middle_costs_only_what_was_under_way(tmp_path):
-    # Many small steps, so that a kill has something to interrupt.
-    words = ("recommendation", ratings(tmp_path), "--losses", "binary_cross_entropy,bpr,warp",
-             "--seeds", "2", "--epochs", "2", "--batch-size", "1")  # fmt: skip
+@pytest.mark.parametrize(
+    "one",
+    [
+        Killed(
+            "recommendation",
+            ratings,
+            ("binary_cross_entropy", "bpr", "warp"),
+            {"train": 150, "valid": 10, "test": 40},
+        ),
+        Killed(
+            "ranking",
+            candidates,
+            ("binary_cross_entropy", "ranknet", "listnet@model=attention"),
+            {"train": 40, "valid": 8, "test": 12},
+        ),
+    ],
+    ids=lambda one: one.family,
+)
+def test_a_kill_in_the_middle_costs_only_what_was_under_way(tmp_path, one):
+    words, arms = one.words(tmp_path), list(one.arms)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = compare(tmp_path, *words, "--out", "whole")
     assert done.returncode == 0, done.stderr
-    arms = ["binary_cross_entropy", "bpr", "warp"]
-    check_reports(whole, done.stdout, arms, {"train": 150, "valid": 10, "test": 40})
+    check_reports(whole, done.stdout, arms, one.rows)
     check_again(whole, done.stdout, tmp_path, *words, "--out", "whole")
 
     process = started(tmp_path, *words, "--out", "killed")
@@ -251,6 +327,26 @@ def test_interactions_are_ranked_and_a_kill_in_the_middle_costs_only_what_was_un
     assert len(now) == 6 and {path: now[path] for path in finished} == finished
     assert numbers(killed) == numbers(whole)
     assert resumed.stdout.replace("killed/", "whole/") == done.stdout
+
+
+def test_the_signature_says_which_ndcg_it_is(tmp_path):
+    words = ("ranking", candidates(tmp_path), "--seeds", "1", "--epochs", "1", "--out", "here")
+    done = compare(tmp_path, *words, "--losses", "ranknet")
+    assert done.returncode == 0, done.stderr
+    signature = results(tmp_path / "here")["signature"]
+    expected = "metric:ndcg@10 (gain 2^grade - 1, lists without relevant items left out)|split:"
+    assert signature.startswith(expected)
+
+
+def test_a_mistake_in_a_line_of_candidates_is_placed(tmp_path):
+    data = candidates(tmp_path)
+    with (tmp_path / data / "train.txt").open("a") as file:
+        file.write("1 qid:999 1:oops\n")
+    line = sum(1 for _ in (tmp_path / data / "train.txt").open())
+    done = compare(tmp_path, "ranking", data)
+    assert done.returncode == 3 and done.stdout == ""
+    assert done.stderr.startswith(f"Error: letor/train.txt:{line}: feature 1 is 'oops'")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -288,3 +384,14 @@ def test_the_embedded_text_needs_no_file(tmp_path):
     assert found["data"]["rows"]["test"] > 1000
     assert any("setting observed" in note for note in found["data"]["notes"])
     assert list((tmp_path / "cache").glob("*.parquet"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "at_least"), [("ranking", {"ndcg@10": 0.7}), ("regression", {"r2": 0.1})]
+)
+def test_the_embedded_numbers_need_no_file(tmp_path, family, at_least):
+    done = compare(tmp_path, family, "embedded", "--epochs", "2", "--seeds", "1", "--out", "here")
+    assert done.returncode == 0, done.stderr
+    for run in results(tmp_path / "here")["runs"]:
+        assert all(run["scores"][name] > value for name, value in at_least.items())

@@ -29,12 +29,17 @@ from lossmith.losses.ranking import ranknet as ranknet
 from lossmith.losses.recommendation import bpr as bpr
 from lossmith.losses.recommendation import expected_warp as expected_warp
 from lossmith.losses.recommendation import warp as warp
+from lossmith.losses.regression import absolute_error as absolute_error
 from lossmith.losses.regression import epsilon_insensitive as epsilon_insensitive
+from lossmith.losses.regression import huber as huber
+from lossmith.losses.regression import pinball as pinball
+from lossmith.losses.regression import squared_error as squared_error
 from lossmith.losses.retrieval import contrastive as contrastive
 from lossmith.losses.retrieval import info_nce as info_nce
 from lossmith.losses.retrieval import nt_xent as nt_xent
 from lossmith.losses.retrieval import triplet as triplet
 from lossmith.losses.tagging import masked_binary_cross_entropy as masked_binary_cross_entropy
+from lossmith.modules import AbsoluteError as AbsoluteError
 from lossmith.modules import ApproxNDCG as ApproxNDCG
 from lossmith.modules import BPR as BPR
 from lossmith.modules import BinaryCrossEntropy as BinaryCrossEntropy
@@ -43,6 +48,7 @@ from lossmith.modules import CrossEntropy as CrossEntropy
 from lossmith.modules import EpsilonInsensitive as EpsilonInsensitive
 from lossmith.modules import ExpectedWARP as ExpectedWARP
 from lossmith.modules import Hinge as Hinge
+from lossmith.modules import Huber as Huber
 from lossmith.modules import InfoNCE as InfoNCE
 from lossmith.modules import KLDivergence as KLDivergence
 from lossmith.modules import KeywordHybrid as KeywordHybrid
@@ -58,7 +64,9 @@ from lossmith.modules import NTXent as NTXent
 from lossmith.modules import PairwiseExponential as PairwiseExponential
 from lossmith.modules import PairwiseHinge as PairwiseHinge
 from lossmith.modules import PairwiseSquaredHinge as PairwiseSquaredHinge
+from lossmith.modules import Pinball as Pinball
 from lossmith.modules import RankNet as RankNet
+from lossmith.modules import SquaredError as SquaredError
 from lossmith.modules import Triplet as Triplet
 from lossmith.modules import WARP as WARP
 from lossmith.modules import from_text as from_text

@@ -9,6 +9,8 @@ from lossmith.core.reduce import Divisor, Reduction
 from lossmith.kernels.keywords import Keywords
 from lossmith.kernels.lambda_pairs import LambdaWeighting
 from lossmith.kernels.violators import Weighting
+from lossmith.losses.generation.terms import Form
+from lossmith.losses.generation.terms import Require
 from lossmith.losses.ranking.ndcg import Gain
 
 class CrossEntropy(Objective):
@@ -143,6 +145,76 @@ class MaskedBinaryCrossEntropy(Objective):
     ) -> Tensor: ...
     __call__ = forward
 
+class SquaredError(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class AbsoluteError(Objective):
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class Huber(Objective):
+    def __init__(
+        self,
+        *,
+        delta: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class Pinball(Objective):
+    def __init__(
+        self,
+        *,
+        quantile: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
 class EpsilonInsensitive(Objective):
     def __init__(
         self,
@@ -167,8 +239,8 @@ class KeywordPresence(Objective):
     def __init__(
         self,
         *,
-        require: Literal['any', 'each'] = ...,
-        form: Literal['expected', 'nll'] = ...,
+        require: Require = ...,
+        form: Form = ...,
         ignore_index: int = ...,
         reduction: Reduction = ...,
     ) -> None: ...
@@ -209,8 +281,8 @@ class KeywordHybrid(Objective):
         *,
         presence: float = ...,
         placement: float = ...,
-        require: Literal['any', 'each'] = ...,
-        form: Literal['expected', 'nll'] = ...,
+        require: Require = ...,
+        form: Form = ...,
         prefix_aware: bool = ...,
         ignore_index: int = ...,
         reduction: Reduction = ...,

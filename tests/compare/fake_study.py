@@ -40,7 +40,9 @@ class FakeTask:
         if first not in METRICS:
             raise ValueError(f"there is no metric {first!r}.{did_you_mean(first, METRICS)}")
         names = [first, *(name for name in METRICS if name != first)]
-        return tuple(SimpleNamespace(name=n, higher_is_better=METRICS[n]) for n in names)
+        return tuple(
+            SimpleNamespace(name=n, higher_is_better=METRICS[n], definition="") for n in names
+        )
 
     def check(self, loss: str, settings: dict[str, Any]) -> None:
         if loss.split("(")[0] not in GAINS:

@@ -30,7 +30,8 @@ class Case:
         made = EXAMPLES[self.inputs](seed)
         takes = self.spec.parameters
         drop = {name: None for name in ("mask", "weight") if name not in takes}
-        return made if not drop else Example(**{**made.__dict__, **drop})
+        needed = {name: value for name, value in made.needed.items() if name in takes}
+        return Example(**{**made.__dict__, **drop, "needed": needed})
 
     def __call__(self, example: Example, **more: Any) -> Tensor:
         given = {**example.needed, **self.modes, **more}

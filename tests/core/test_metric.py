@@ -9,10 +9,11 @@ from lossmith.core.words import FAMILIES
 
 def test_every_registered_metric_is_found_by_what_the_user_types():
     for one in metrics():
-        text = f"{one.base}@7" if one.at_k else one.base
+        text = f"{one.base}@7" if one.at_k or one.at_band else one.base
         found = find_metric(text, one.family)
         assert (found.name, found.base, found.family) == (text, one.base, one.family)
         assert found.k == (7 if one.at_k else None)
+        assert found.band == (7.0 if one.at_band else None)
         assert find_metric(found.name, one.family) == found
 
 
@@ -51,6 +52,19 @@ def test_a_metric_with_a_cut_off_is_bound_to_it():
     assert found.at(1).summary == found.summary != ""
 
 
+def test_a_metric_with_a_band_is_bound_to_it():
+    found = find_metric("within@0.50", "regression")
+    assert (found.name, found.band, found.k) == ("within@0.5", 0.5, None)
+    prediction, target = torch.tensor([1.0, 2.0]), torch.tensor([1.5, 1.0])
+    assert found.function(prediction, target).item() == 1 / 2
+    assert found.within(1).function(prediction, target).item() == 1
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+def test_a_metric_may_be_typed_otherwise_than_its_function_is_called():
+    assert find_metric("MAP", "ranking").function.__name__ == "average_precision"
+
+
 def test_a_metric_travels_to_another_process():
     found = find_metric("ndcg@10", "recommendation")
     copy = pickle.loads(pickle.dumps(found))
@@ -76,6 +90,10 @@ def test_capitals_and_blanks_do_not_matter():
         ("precision@k", "recommendation", "cut-off 'k' is not a whole number, 1 or more"),
         ("precision@²", "recommendation", "cut-off '²' is not a whole number, 1 or more"),
         ("auc@10", "recommendation", "auc has no cut-off. Write 'auc'"),
+        ("map@10", "ranking", "map has no cut-off. Write 'map'"),
+        ("within", "regression", "within needs a band. Write 'within@0.5' for errors"),
+        ("within@-1", "regression", "the band '-1' is not a number, 0 or more"),
+        ("within@inf", "regression", "the band 'inf' is not a number, 0 or more"),
         ("accuracy", "clasification", "is not a family. Did you mean 'classification'?"),
     ],
 )

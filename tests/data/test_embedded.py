@@ -3,17 +3,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from lossmith.data import corpus
 from lossmith.data.corpus import Source, cache_folder, standard_library
 from lossmith.data.embedded import (
+    candidate_rows,
     code_of,
     docstring_rows,
     embedded,
     function_rows,
     functions,
     name_rows,
+    size_rows,
 )
 from lossmith.data.errors import DataError
 from lossmith.data.progress import track
@@ -43,7 +46,7 @@ def test_a_python_without_its_sources_says_so(tmp_path: Path) -> None:
         standard_library(tmp_path)
 
 
-@pytest.mark.parametrize("family", ["classification", "tagging"])
+@pytest.mark.parametrize("family", ["classification", "tagging", "regression"])
 def test_texts_are_real_split_and_repeatable(family: str, small_library: Path) -> None:
     data = embedded(family)
     assert embedded(family).fingerprint == data.fingerprint
@@ -76,6 +79,60 @@ def test_files_and_names_make_a_dense_enough_problem(small_library: Path) -> Non
     assert list(data.parts) == ["train"]
     assert np.bincount(pairs.users, minlength=data.users).min() >= 10
     assert np.bincount(pairs.items, minlength=data.items).min() >= 5
+
+
+def test_the_size_of_a_function_is_to_be_read_off_its_outside() -> None:
+    code = """
+def readLines(file_name, *, deep):
+    '''Return the lines.'''
+    if deep:
+        for line in open(file_name):
+            yield line
+    return
+
+def nothing():
+    '''Only said.'''
+"""
+    frame = size_rows([Source("pkg/mod.py", code.encode())])
+    assert frame["text"].to_list() == ["read lines file name return the lines m_pkg m_mod"]
+    assert frame["target"].to_list() == [2.0]  # if, for, yield, return
+
+
+def test_candidates_are_graded_by_how_near_they_are(small_library: Path) -> None:
+    data = embedded("ranking")
+    assert embedded("ranking").fingerprint == data.fingerprint
+    train, test = data.parts["train"], data.parts["test"]
+    assert 0.1 < len(test) / (len(train) + len(test)) < 0.3
+    assert not set(train.queries) & set(test.queries)
+    assert len(set(train.queries)) == len(train) > 200
+    assert train.features.shape == (train.sizes.sum(), len(data.features))
+    assert np.isfinite(train.features).all() and (train.features.std(axis=0) > 0).all()
+    assert set(train.sizes.tolist()) == {20}
+    grades = np.split(train.relevance, np.cumsum(train.sizes)[:-1])
+    assert all((one == 4).sum() == 1 for one in grades)
+    assert {0.0, 1.0, 2.0, 3.0, 4.0} == set(np.unique(train.relevance).tolist())
+    # What the features are for: the function of a docstring shares more of its words.
+    own = train.relevance == 4
+    place = data.features.index("idf_share_in_code")
+    assert train.features[own, place].mean() > 2 * train.features[~own, place].mean()
+
+
+def test_a_copy_of_the_answer_is_no_candidate() -> None:
+    body = (
+        "    value = compute(first, second)\n    return value + first + second + third + fourth\n"
+    )
+    answer = f'def f{{}}(first):\n    """Add what is computed of the first."""\n{body}'
+    others = "".join(
+        f"def g{i}(a):\n    '''Do it for number {i} and say so.'''\n"
+        f"    return one_{i}(a) + two_{i}(a) + three_{i}(a) + four_{i}(a)\n" for i in range(9)
+    )  # fmt: skip
+    sources = [Source("one.py", (answer.format(1) + others).encode()),
+               Source("two.py", (answer.format(2) + others).encode())]  # fmt: skip
+    frame = candidate_rows(sources)
+    lists = frame.filter(pl.col("query").str.contains(":f"))
+    assert lists.group_by("query").len()["len"].to_list() == [10, 10]
+    # Itself, four of its module, and the other five from elsewhere: nine differ, and no copy is in.
+    assert lists["relevance"].sort().to_list() == [0.0] * 10 + [2.0] * 8 + [4.0] * 2
 
 
 def test_a_function_is_described_from_outside_and_labelled_by_what_it_calls() -> None:
@@ -173,8 +230,8 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_family_without_embedded_data_is_named() -> None:
-    with pytest.raises(ValueError, match="'ranking' has no embedded data"):
-        embedded("ranking")
+    with pytest.raises(ValueError, match="'generation' has no embedded data"):
+        embedded("generation")
 
 
 # ---------------------------------------------------------------------------- progress

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossmith.losses.regression import epsilon_insensitive
+from lossmith.losses.regression import (
+    absolute_error,
+    epsilon_insensitive,
+    huber,
+    pinball,
+    squared_error,
+)
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -98,6 +104,117 @@ def test_a_missing_target_is_left_out_with_a_mask() -> None:
     value = epsilon_insensitive(prediction, target, epsilon=0.1, mask=~target.isnan())
     kept = epsilon_insensitive(prediction[::2], target[::2], epsilon=0.1)
     assert_same(value, kept, prediction)
+
+
+# ---------------------------------------------------------------------------- the standard ones
+
+
+def squared_loop(e: Tensor) -> Tensor:
+    return e * e
+
+
+def absolute_loop(e: Tensor) -> Tensor:
+    return e if e > 0 else -e
+
+
+def huber_loop(e: Tensor, delta: float) -> Tensor:
+    distance = absolute_loop(e)
+    return distance * distance / 2 if distance <= delta else delta * (distance - delta / 2)
+
+
+def pinball_loop(e: Tensor, q: float) -> Tensor:
+    short = -e  # how far the prediction is below the target
+    return q * short if short > 0 else (q - 1) * short
+
+
+STANDARD = [
+    (squared_error, squared_loop, {}),
+    (absolute_error, absolute_loop, {}),
+    *[(huber, lambda e, d=d: huber_loop(e, d), {"delta": d}) for d in (0.2, 1.0, 5.0)],
+    *[(pinball, lambda e, q=q: pinball_loop(e, q), {"quantile": q}) for q in (0.0, 0.1, 0.5, 0.9)],
+]
+standard = pytest.mark.parametrize(("function", "loop", "knobs"), STANDARD)
+
+
+@standard
+@pytest.mark.parametrize("seed", range(4))
+def test_each_equals_a_loop(function, loop, knobs, seed: int) -> None:
+    prediction, target = random(seed, 4, 3), random(seed + 100, 4, 3).detach()
+    mask = random(seed + 200, 4, 3).detach() > -0.5
+    weight = random(seed + 300, 4, 3).detach().exp()
+    total, count = 0 * prediction.sum(), 0
+    for i in range(4):
+        for j in range(3):
+            if mask[i, j]:
+                total = total + weight[i, j] * loop(prediction[i, j] - target[i, j])
+                count += 1
+    ours = function(prediction, target, mask=mask, weight=weight, **knobs)
+    assert_same(ours, total / count, prediction)
+
+
+def test_each_equals_torch_and_its_limit_case() -> None:
+    prediction, target = random(1, 20), random(2, 20).detach()
+    squared, absolute = squared_error(prediction, target), absolute_error(prediction, target)
+    assert_same(squared, F.mse_loss(prediction, target), prediction)
+    assert_same(squared, epsilon_insensitive(prediction, target, epsilon=0, power=2), prediction)
+    assert_same(absolute, F.l1_loss(prediction, target), prediction)
+    assert_same(absolute, epsilon_insensitive(prediction, target, epsilon=0), prediction)
+    for delta in (0.3, 1.0):
+        ours = huber(prediction, target, delta=delta)
+        assert_same(ours, F.huber_loss(prediction, target, delta=delta), prediction)
+    assert_same(huber(prediction, target, delta=100.0), squared / 2, prediction)
+    assert_same(huber(prediction, target, delta=1e-13) / 1e-13, absolute, prediction)
+    assert_same(pinball(prediction, target), absolute / 2, prediction)
+
+
+def test_golden_values_of_the_standard_ones() -> None:
+    prediction = torch.tensor([1.0, 5.0], dtype=torch.float64)
+    target = torch.tensor([2.0, 2.0], dtype=torch.float64)  # errors -1 and 3
+    assert squared_error(prediction, target).item() == (1 + 9) / 2
+    assert absolute_error(prediction, target).item() == (1 + 3) / 2
+    assert huber(prediction, target, delta=2.0).item() == (1 / 2 + 2 * (3 - 2 / 2)) / 2
+    value = pinball(prediction, target, quantile=0.75)
+    assert value.item() == (0.75 * 1 + 0.25 * 3) / 2
+
+
+def test_the_minimum_of_pinball_is_the_quantile() -> None:
+    target = torch.arange(101.0, dtype=torch.float64)
+    grid = torch.arange(0.0, 100.5, 0.5, dtype=torch.float64)
+    for q, expected in ((0.1, 10.0), (0.5, 50.0), (0.9, 90.0)):
+        costs = [pinball(x.expand(101), target, quantile=q) for x in grid]
+        assert grid[int(torch.stack(costs).argmin())] == expected
+
+
+@standard
+def test_at_the_target_nothing_pulls(function, loop, knobs) -> None:
+    prediction = torch.tensor([2.0], requires_grad=True)
+    value = function(prediction, torch.tensor([2.0]), **knobs)
+    assert value.item() == 0.0
+    assert torch.autograd.grad(value, prediction)[0].item() == 0.0
+
+
+def test_a_huge_error_has_a_bounded_pull_under_huber_and_pinball() -> None:
+    prediction = torch.tensor([1e30, -1e30], requires_grad=True)
+    for function, knobs, pulls in (
+        (huber, {"delta": 2.0}, [2.0, -2.0]),
+        (pinball, {"quantile": 0.9}, [0.1, -0.9]),
+        (absolute_error, {}, [1.0, -1.0]),
+    ):
+        value = function(prediction, torch.zeros(2), reduction="sum", **knobs)
+        assert value.isfinite()
+        assert torch.autograd.grad(value, prediction)[0].tolist() == pytest.approx(pulls)
+
+
+def test_errors_of_the_standard_ones_say_what_and_where() -> None:
+    for function, _, knobs in STANDARD:
+        with pytest.raises(ValueError, match=r"prediction \(4, 1\) and target \(4,\).*squeeze"):
+            function(torch.zeros(4, 1), torch.zeros(4), **knobs)
+        with pytest.raises(ValueError, match=r"target\[1\] is inf; expected a finite number"):
+            function(torch.zeros(2), torch.tensor([0.0, math.inf]), **knobs)
+    with pytest.raises(ValueError, match=r"delta must lie in \(0, inf\); got 0"):
+        huber(torch.zeros(2), torch.zeros(2), delta=0)
+    with pytest.raises(ValueError, match=r"quantile must lie in \[0, 1\]; got 1\.5"):
+        pinball(torch.zeros(2), torch.zeros(2), quantile=1.5)
 
 
 def test_gradients_pass_gradcheck() -> None:

@@ -12,7 +12,11 @@ from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
 from tasks import tiny
 
-FITTING = [(family, spec.name) for family in TASK_FAMILIES for spec in load_task(family).fitting()]
+FITTING = [
+    (family, tiny.loss(family, spec.name))
+    for family in TASK_FAMILIES
+    for spec in load_task(family).fitting()
+]
 
 
 def cost(family, problem, loss, model, **given):
@@ -65,7 +69,7 @@ def test_each_family_has_losses_that_fit_and_its_defaults_are_among_them(family)
     task = load_task(family)
     names = [spec.name for spec in task.fitting()]
     assert len(names) > 3 and set(task.default_losses) <= set(names)
-    for loss in (*task.default_losses, *names):
+    for loss in (*task.default_losses, *(tiny.loss(family, name) for name in names)):
         task.check(loss, task.resolve({}))
 
 
@@ -78,6 +82,13 @@ def test_each_family_has_losses_that_fit_and_its_defaults_are_among_them(family)
         ("recommendation", "warp(margn=1)", "Did you mean 'margin'"),
         ("recommendation", "bpr(reduction='none')", "training needs one"),
         ("classification", "lightfm", "there is no objective 'lightfm'"),
+        ("ranking", "bpr", "Losses that fit: .*listnet"),
+        ("regression", "ranknet", "takes scores.relevance, which the regression task does"),
+        (
+            "regression",
+            "epsilon_insensitive",
+            r"needs epsilon, which has no default: epsilon_insensitive\(epsilon=0.1\)",
+        ),
     ],
 )
 def test_a_loss_that_does_not_fit_is_refused_before_training(family, loss, complaint):
@@ -200,9 +211,10 @@ def test_the_losses_of_a_seed_start_from_the_same_weights(family):
         learner = GradientLearner(task, problem, loss, settings, seed)
         return torch.cat([p.detach().flatten() for p in learner.model.parameters()])
 
-    first, *others = [start(spec.name, 5) for spec in task.fitting()]
+    losses = [tiny.loss(family, spec.name) for spec in task.fitting()]
+    first, *others = [start(loss, 5) for loss in losses]
     assert all(torch.equal(first, other) for other in others)
-    assert not torch.equal(first, start(task.fitting()[0].name, 6))
+    assert not torch.equal(first, start(losses[0], 6))
 
 
 @pytest.mark.parametrize("family", TASK_FAMILIES)
@@ -212,12 +224,7 @@ def test_batches_depend_on_seed_and_epoch_alone(family):
     def order(seed, epoch):
         torch.manual_seed(len(made))  # whatever else has been drawn
         made.append(0)
-        batches = problem.batches(settings, seed, epoch)
-        if family == "recommendation":
-            columns = zip(*[(b.users, b.items) for b in batches], strict=True)
-        else:
-            columns = zip(*batches, strict=True)
-        return [torch.cat(column) for column in columns]
+        return tiny.columns(problem.batches(settings, seed, epoch))
 
     made: list[int] = []
     first = order(3, 2)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
+from lossmith.check.examples import EXAMPLES
+from lossmith.core.spec import find
 from lossmith.data.interactions import make_interactions, unique_pairs
+from lossmith.data.lists import Lists, make_ranking
 from lossmith.tasks.classification import ClassificationProblem
-from lossmith.tasks.recommendation import RecommendationProblem
+from lossmith.tasks.feature_models import Perceptron
+from lossmith.tasks.ranking import RankingProblem
+from lossmith.tasks.recommendation import Batch, RecommendationProblem
 from lossmith.tasks.registry import load_task
+from lossmith.tasks.regression import RegressionProblem
 from lossmith.tasks.tagging import TaggingProblem
 from lossmith.tasks.task import Description
-from lossmith.tasks.text import TextTensors
+from lossmith.tasks.text import TextTensors, build_text_model
 
 WORDS, LENGTH = 20, 6
+FEATURES = 4
 ROWS = {"train": 24, "valid": 10, "test": 12}
 USERS, ITEMS = 14, 9
 
@@ -25,7 +33,17 @@ def description(rows: dict[str, int]) -> Description:
 
 
 def settings(family: str, **given: Any) -> dict[str, Any]:
-    return load_task(family).resolve({"batch_size": 8, "dimension": 5, **given})
+    task = load_task(family)
+    small = {"batch_size": 8, "dimension": 5, "hidden": 8}
+    return task.resolve({**{k: v for k, v in small.items() if k in task.settings}, **given})
+
+
+def loss(family: str, name: str) -> str:
+    """The text of an objective, with the knobs that nobody else gives it."""
+    task, spec = load_task(family), find(name)
+    example = EXAMPLES[task.feed(spec)](0).needed
+    given = {k: v for k, v in example.items() if k in spec.knobs and k not in task.filled_in}
+    return spec.text(given)
 
 
 def text_tensors(labels: dict[str, torch.Tensor], classes: int) -> TextTensors:
@@ -76,8 +94,62 @@ def interactions(pairs: dict[str, list[tuple[int, int]]]) -> RecommendationProbl
     )
 
 
+def regression(reads: str = "features") -> RegressionProblem:
+    """Numbers around 100, a linear function of the features or drawn."""
+    generator = torch.Generator().manual_seed(4)
+    target = {part: 100 + 5 * torch.randn(n, generator=generator) for part, n in ROWS.items()}
+    if reads == "text":
+        tensors = text_tensors(target, classes=0)
+
+        def build(given: Any) -> torch.nn.Module:
+            return build_text_model(given, WORDS, outputs=1)
+
+        return RegressionProblem(tensors.ids, target, description(ROWS), build, "text")
+    features = {part: torch.randn(n, FEATURES, generator=generator) for part, n in ROWS.items()}
+    target = {part: 100 + 5 * x[:, 0] - 3 * x[:, 1] for part, x in features.items()}
+
+    def perceptron(given: Any) -> torch.nn.Module:
+        sizes = {name: given[name] for name in ("hidden", "layers", "dropout")}
+        return Perceptron(FEATURES, **sizes)
+
+    return RegressionProblem(features, target, description(ROWS), perceptron, "features")
+
+
+def lists(rows: int, seed: int) -> Lists:
+    """Lists of 1 to 6 items, graded 0 to 2 by the first feature; one has nothing relevant."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(1, 7, rows)
+    sizes[:2] = 1, 6
+    features = generator.normal(size=(sizes.sum(), FEATURES)).astype(np.float32)
+    relevance = np.digitize(features[:, 0], [0.0, 0.8]).astype(np.float32)
+    relevance[1:7] = 0
+    return Lists(features, relevance, sizes, [f"q{i}" for i in range(rows)])
+
+
+def ranking() -> RankingProblem:
+    parts = {part: lists(rows, seed) for seed, (part, rows) in enumerate(ROWS.items())}
+    data = make_ranking("tiny", [f"f{i}" for i in range(FEATURES)], parts, ())
+    return RankingProblem(data, description(ROWS))
+
+
+def columns(batches: Iterable[Any]) -> list[torch.Tensor]:
+    """What the batches of an epoch hold, in order, padding left out."""
+    made = []
+    for batch in batches:
+        if isinstance(batch, Batch):
+            made.append((batch.users, batch.items))
+        elif len(batch) == 3:
+            features, relevance, mask = batch
+            made.append((features[mask], relevance[mask]))
+        else:
+            made.append(batch)
+    return [torch.cat(column) for column in zip(*made, strict=True)]
+
+
 PROBLEMS = {
     "classification": classification,
     "tagging": tagging,
+    "regression": regression,
+    "ranking": ranking,
     "recommendation": recommendation,
 }

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lossmith.cli.show import output, print_json, print_report
+from lossmith.tasks import TASK_FAMILIES
 
 if TYPE_CHECKING:
     from lossmith.compare.report import Report
@@ -24,7 +25,7 @@ def compare(
     context: typer.Context,
     family: Annotated[
         str | None,
-        typer.Argument(metavar="FAMILY", help="What kind of problem: `lossmith losses`."),
+        typer.Argument(metavar="FAMILY", help=f"{', '.join(TASK_FAMILIES)}."),
     ] = None,
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help='A file or a folder, or "embedded".')
@@ -68,6 +69,15 @@ def compare(
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Column with the label.", rich_help_panel=COLUMNS)
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column with the number.", rich_help_panel=COLUMNS)
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Columns with features: a,b,c.", rich_help_panel=COLUMNS)
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Column with the query.", rich_help_panel=COLUMNS)
     ] = None,
     user: Annotated[
         str | None, typer.Option(help="Column with the user.", rich_help_panel=COLUMNS)
@@ -119,6 +129,9 @@ def compare(
         "learning_rate": learning_rate,
         "text": text,
         "label": label,
+        "target": target,
+        "features": features,
+        "query": query,
         "user": user,
         "item": item,
     }
@@ -175,7 +188,6 @@ def _read_plan(path: str | None) -> dict[str, Any]:
 
 def _check_family(family: str) -> None:
     from lossmith.core.words import did_you_mean
-    from lossmith.tasks import TASK_FAMILIES
 
     if family not in TASK_FAMILIES:
         raise typer.BadParameter(

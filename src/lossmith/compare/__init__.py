@@ -31,7 +31,7 @@ def compare(
     """Train the same model under several losses and seeds, and say what can be said.
 
     Args:
-        family: "classification", "tagging" or "recommendation".
+        family: what kind of problem, such as "ranking" (``lossmith.tasks.TASK_FAMILIES``).
         data: a file or a folder, or "embedded" for the text that every machine has.
         losses: texts such as "bpr" or "warp(margin=0.5)"; "loss@key=value" gives one of them a
             setting of its own. Left out: the usual ones of the family.

@@ -81,6 +81,7 @@ class Plan:
     baseline: str
     given: Mapping[str, Any]  # the settings that were asked for; the others are defaults
     tune: int = 0  # trials of each loss in the search for its values
+    definition: str = ""  # of the metric, where the field knows several of its name
     version: str = lossmith.__version__
 
     def runs(self) -> list[Run]:
@@ -179,6 +180,7 @@ def make_plan(
         baseline=chosen.text,
         given=given,
         tune=tune,
+        definition=measured.definition,
     )
     return plan, description
 

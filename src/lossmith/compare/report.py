@@ -74,8 +74,9 @@ class Report:
         )
         seeds, count = self.plan.seeds, len(self.plan.seeds)
         in_a_row = count > 1 and seeds == tuple(range(count))
+        defined = self.plan.definition
         parts = {
-            "metric": self.plan.metric,
+            "metric": f"{self.plan.metric} ({defined})" if defined else self.plan.metric,
             "split": self.data["split"],
             "seeds": f"0-{count - 1}" if in_a_row else ",".join(map(str, seeds)),
             "epoch": "best on valid" if by_valid else "last",

@@ -7,6 +7,8 @@ family                    arguments                              value
 ========================  =====================================  =============================
 classification            logits ``[N, C]`` or ``[N]``, target   one number
 tagging                   logits, labels ``[N, C]``              one number
+regression                prediction ``[N]``, target ``[N]``     one number
+ranking                   scores, relevance, mask ``[Q, n]``     one per list, NaN = no answer
 recommendation            scores, relevant, excluded ``[U, N]``  one per user, NaN = no answer
 ========================  =====================================  =============================
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -36,6 +39,14 @@ class Metric:
     function: Callable[..., Any] = field(repr=False, compare=False)
     at_k: bool = False
     k: int | None = None  # None where there is no cut-off, or where it is still open
+    at_band: bool = False
+    band: float | None = None  # likewise
+    definition: str = ""  # what must be said for the number to be compared with one from elsewhere
+
+    @property
+    def open_name(self) -> str:
+        """The name with what is still to be said: ``precision@k``, ``within@band``."""
+        return f"{self.base}@k" if self.at_k else f"{self.base}@band" if self.at_band else self.base
 
     @property
     def summary(self) -> str:
@@ -52,34 +63,54 @@ class Metric:
         function = self.function.func if isinstance(self.function, partial) else self.function
         return replace(self, name=f"{self.base}@{k}", k=k, function=partial(function, k=k))
 
+    def within(self, band: float) -> Metric:
+        """This metric with its band: how large an error it forgives, in units of the target."""
+        if not (self.at_band and band >= 0 and math.isfinite(band)):
+            raise ValueError(f"{self.base}: band={band!r}; expected a finite number, 0 or more.")
+        function = self.function.func if isinstance(self.function, partial) else self.function
+        name = f"{self.base}@{band:g}"
+        return replace(self, name=name, band=band, function=partial(function, band=band))
+
 
 _registry: dict[tuple[str, str], Metric] = {}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def metric(
-    *, family: str, higher_is_better: bool, at_k: bool = False
+    *,
+    family: str,
+    higher_is_better: bool,
+    name: str | None = None,
+    at_k: bool = False,
+    at_band: bool = False,
+    definition: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function as a metric; the function itself is returned unchanged.
 
     Args:
         family: one of :data:`FAMILIES`, the file the function stands in.
         higher_is_better: the direction.
+        name: what the user types, where the function cannot be called that (``map``).
         at_k: whether it takes a cut-off, the keyword ``k``; the user writes ``name@10``.
+        at_band: whether it takes a tolerance, the keyword ``band``; the user writes ``name@0.5``.
+        definition: a few words for the signature, where the field knows several of that name.
     """
 
     def register(function: Function) -> Function:
         if family not in FAMILIES:
             raise ValueError(f"{family!r} is not a family.{did_you_mean(family, FAMILIES)}")
-        base = function.__name__
-        _registry[family, base] = Metric(
-            name=f"{base}@k" if at_k else base,
+        base = name or function.__name__
+        made = Metric(
+            name="",
             base=base,
             family=family,
             higher_is_better=higher_is_better,
             function=function,
             at_k=at_k,
+            at_band=at_band,
+            definition=definition,
         )
+        _registry[family, base] = replace(made, name=made.open_name)
         return function
 
     return register
@@ -88,7 +119,8 @@ def metric(
 def metrics(family: str | None = None) -> tuple[Metric, ...]:
     """Every metric (of one family, or all), in the order of the families and their files.
 
-    One with a cut-off stands here once, under ``name@k``, with the cut-off open.
+    One with a cut-off stands here once, under ``name@k``, with the cut-off open; so does one
+    with a band.
 
     >>> [metric.name for metric in metrics("recommendation")][:2]
     ['precision@k', 'recall@k']
@@ -134,20 +166,37 @@ def find_metric(text: str, family: str | None = None) -> Metric:
         families = " and ".join(found.family for found in named)
         raise ValueError(f"{base} is a metric of {families}; say which family.")
     (found,) = named
-    if not found.at_k:
-        if at:
-            raise ValueError(f"{base} has no cut-off. Write {base!r}.")
-        return found
+    if found.at_k:
+        return found.at(_cut_off(base, at, cut_off))
+    if found.at_band:
+        return found.within(_band(base, at, cut_off))
+    if at:
+        raise ValueError(f"{base} has no cut-off. Write {base!r}.")
+    return found
+
+
+def _cut_off(base: str, at: str, text: str) -> int:
     if not at:
         raise ValueError(f"{base} needs a cut-off. Write '{base}@10' for the top 10.")
-    if not re.fullmatch("0*[1-9][0-9]*", cut_off, re.ASCII):
+    if not re.fullmatch("0*[1-9][0-9]*", text, re.ASCII):
         raise ValueError(
-            f"{text!r}: the cut-off {cut_off!r} is not a whole number, 1 or more. "
+            f"'{base}@{text}': the cut-off {text!r} is not a whole number, 1 or more. "
             f"Write '{base}@10' for the top 10."
         )
-    return found.at(int(cut_off))
+    return int(text)
+
+
+def _band(base: str, at: str, text: str) -> float:
+    hint = f"Write '{base}@0.5' for errors of up to 0.5 in units of the target."
+    if not at:
+        raise ValueError(f"{base} needs a band. {hint}")
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text, re.ASCII):
+        raise ValueError(f"'{base}@{text}': the band {text!r} is not a number, 0 or more. {hint}")
+    return float(text)
 
 
 def _example(metric: Metric, cut_off: str) -> str:
     """What to type for this metric, with the cut-off that was typed where it has one."""
+    if metric.at_band:
+        return f"{metric.base}@{cut_off or 0.5}"
     return f"{metric.base}@{cut_off or 10}" if metric.at_k else metric.name

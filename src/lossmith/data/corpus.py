@@ -94,11 +94,18 @@ def cache_folder() -> Path:
 
 
 def cached_corpus(
-    family: str, build: Callable[[Iterator[Source]], pl.DataFrame], *, maker: str, show: bool | None
+    family: str,
+    build: Callable[[Iterator[Source]], pl.DataFrame],
+    *,
+    makers: Sequence[str | None],
+    show: bool | None,
 ) -> pl.DataFrame:
-    """What ``build`` makes of the standard library: from the cache, or built and put there."""
+    """What ``build`` makes of the standard library: from the cache, or built and put there.
+
+    ``makers`` are the files with the code of ``build``: another code has another cache.
+    """
     sources = standard_library()
-    digest = content_hash(sources, __file__, maker)
+    digest = content_hash(sources, __file__, *(maker or "" for maker in makers))
     name = f"embedded-{family}-python{platform.python_version()}-{digest}.parquet"
     file = cache_folder() / name
     with contextlib.suppress(OSError, pl.exceptions.PolarsError):  # absent or damaged: build it

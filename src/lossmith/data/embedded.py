@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Literal, overload
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import polars as pl
 
+from lossmith.data import syntax
 from lossmith.data.corpus import Source, cached_corpus
+from lossmith.data.embedded_lists import candidate_data, candidate_rows
+from lossmith.data.embedded_numbers import size_data, size_rows
 from lossmith.data.interactions import InteractionData, make_interactions, unique_pairs
 from lossmith.data.labels import ordered
+from lossmith.data.lists import RankingData
+from lossmith.data.syntax import (
+    TEST_IN,
+    called_names,
+    code_of,
+    described,
+    functions,
+    imported_names,
+    package_of,
+    part_of,
+    trees,
+    without_name,
+    words,
+)
 from lossmith.data.text import TextData, TextPart, make_text
 
-FAMILIES = ("classification", "tagging", "recommendation")
-TEST_IN = 5  # one key in five goes to the test part
+FAMILIES = ("classification", "tagging", "regression", "ranking", "recommendation")
 CLASS_EXAMPLES = 80  # docstrings that a package needs to be a class
 TAGS = 30  # the most called names
-DOCSTRING_WORDS = 60
 USER_ITEMS, ITEM_USERS = 10, 5  # what a file and a name need to stay in the recommendation data
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+Embedded = TextData | InteractionData | RankingData
 
 
-@overload
-def embedded(
-    family: Literal["classification", "tagging"], *, progress: bool | None = None
-) -> TextData: ...
-@overload
-def embedded(
-    family: Literal["recommendation"], *, progress: bool | None = None
-) -> InteractionData: ...
-@overload
-def embedded(family: str, *, progress: bool | None = None) -> TextData | InteractionData: ...
-def embedded(family: str, *, progress: bool | None = None) -> TextData | InteractionData:
+def embedded(family: str, *, progress: bool | None = None) -> Embedded:
     """The embedded data of a family, read once from the standard library and then cached.
 
     - classification: a docstring -> the package it is from, whose name is taken out of the text;
     - tagging: what is known of a function from outside (the words of its name, arguments,
       docstring and file) -> which of the most called names it calls, every label known;
+    - regression: the same -> how many statements it has, as a logarithm;
+    - ranking: a docstring x functions, its own among them -> how near they are to it;
     - recommendation: a file x the names that it imports or calls.
 
     ``progress`` shows a bar on stderr; by default, if that is a terminal and it takes a second.
@@ -50,28 +57,9 @@ def embedded(family: str, *, progress: bool | None = None) -> TextData | Interac
     if family not in FAMILIES:
         expected = ", ".join(FAMILIES)
         raise ValueError(f"family={family!r} has no embedded data; expected one of {expected}.")
-    if family == "classification":
-        return _classification(cached_corpus(family, docstring_rows, maker=__file__, show=progress))
-    if family == "tagging":
-        return _tagging(cached_corpus(family, function_rows, maker=__file__, show=progress))
-    return _recommendation(cached_corpus(family, name_rows, maker=__file__, show=progress))
-
-
-def part_of(key: str) -> str:
-    """The part of everything that has this key: by its hash, so the same on every machine.
-
-    >>> {part_of(key) for key in ("a", "a")} <= {"train", "test"}
-    True
-    """
-    place = int.from_bytes(hashlib.sha256(key.encode("utf-8", "replace")).digest()[:8], "big")
-    return "test" if place % TEST_IN == 0 else "train"
-
-
-def _trees(sources: Iterable[Source]) -> Iterator[tuple[Source, ast.Module]]:
-    for source in sources:
-        tree = source.tree()
-        if tree is not None:
-            yield source, tree
+    build, make = _MADE[family]
+    makers = tuple(module.__file__ for module in (syntax, sys.modules[build.__module__]))
+    return make(cached_corpus(family, build, makers=makers, show=progress))
 
 
 # ---------------------------------------------------------------------------- classification
@@ -80,7 +68,7 @@ def _trees(sources: Iterable[Source]) -> Iterator[tuple[Source, ast.Module]]:
 def docstring_rows(sources: Iterable[Source]) -> pl.DataFrame:
     """Each docstring (of module, class or function) once for its package, without its name."""
     rows: dict[tuple[str, str], str] = {}
-    for source, tree in _trees(sources):
+    for source, tree in trees(sources):
         package = package_of(source.place)
         for node in ast.walk(tree):
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -92,26 +80,6 @@ def docstring_rows(sources: Iterable[Source]) -> pl.DataFrame:
     sizes = Counter(package for _, package in rows)
     kept = [(*row, part) for row, part in rows.items() if sizes[row[1]] >= CLASS_EXAMPLES]
     return pl.DataFrame(kept, schema=["text", "label", "part"], orient="row")
-
-
-def package_of(place: str) -> str:
-    """The package or module of a file, an implementation counted with its module.
-
-    >>> package_of("email/mime/text.py"), package_of("_pydecimal.py"), package_of("glob.py")
-    ('email', 'decimal', 'glob')
-    """
-    top = place.split("/")[0].removesuffix(".py")
-    return re.sub("^_+(py)?_*", "", top) or top
-
-
-def without_name(text: str, name: str) -> str:
-    """The text without that word, as a part of identifiers too.
-
-    >>> without_name("asyncio.Task of _asyncio, asynciolike", "asyncio")
-    '.Task of _, asynciolike'
-    """
-    word = re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", re.IGNORECASE)
-    return word.sub("", text).strip()
 
 
 def _classification(frame: pl.DataFrame) -> TextData:
@@ -149,7 +117,7 @@ def _by_part(frame: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
 def function_rows(sources: Iterable[Source]) -> pl.DataFrame:
     """Each function that calls something: its words, and which of the common names it calls."""
     rows = []
-    for source, tree in _trees(sources):
+    for source, tree in trees(sources):
         lines = source.content.decode("utf-8", "replace").splitlines()
         file_words = ["m_" + word for word in words(source.place.removesuffix(".py"))]
         for function, outermost in functions(tree):
@@ -167,60 +135,6 @@ def function_rows(sources: Iterable[Source]) -> pl.DataFrame:
         schema=[("text", pl.String), ("labels", pl.List(pl.String)), ("part", pl.String)],
         orient="row",
     )
-
-
-def words(name: str) -> list[str]:
-    """The words of an identifier or a path, lower case.
-
-    >>> words("getHTTPHeader_2")
-    ['get', 'httph', 'eader', '2']
-    """
-    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)]
-
-
-def functions(
-    tree: ast.AST, outermost: Function | None = None
-) -> Iterator[tuple[Function, Function]]:
-    """Every function with the outermost one around it, or itself."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield node, outermost or node
-            yield from functions(node, outermost or node)
-        else:
-            yield from functions(node, outermost)
-
-
-def called_names(tree: ast.AST) -> set[str]:
-    """The names that are called in it: ``f`` for ``f()``, ``append`` for ``list.append()``."""
-    called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    names = (
-        function.id
-        if isinstance(function, ast.Name)
-        else function.attr
-        if isinstance(function, ast.Attribute)
-        else None
-        for function in called
-    )
-    return {name for name in names if name}
-
-
-def described(function: Function) -> list[str]:
-    """What is known of a function from outside: words of its name, arguments and docstring."""
-    docstring = re.findall("[a-z]+", (ast.get_docstring(function) or "").lower())
-    arguments = [word for argument in function.args.args for word in words(argument.arg)]
-    return [*words(function.name), *arguments, *docstring[:DOCSTRING_WORDS]]
-
-
-def code_of(function: Function, lines: list[str]) -> str:
-    """The lines of a function's body, without its docstring and its indentation.
-
-    Copies of a function have it in common, whatever they are called and wherever they stand.
-    """
-    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-    if not body:
-        return ""
-    own = lines[body[0].lineno - 1 : body[-1].end_lineno]
-    return "\n".join(line.strip() for line in own)
 
 
 def _tagging(frame: pl.DataFrame) -> TextData:
@@ -253,7 +167,7 @@ def name_rows(sources: Iterable[Source]) -> pl.DataFrame:
     """Each file with each name that it imports or calls, both with enough of the other."""
     rows = [
         (source.place, name)
-        for source, tree in _trees(sources)
+        for source, tree in trees(sources)
         for name in sorted(called_names(tree) | imported_names(tree))
     ]
     frame = pl.DataFrame(rows, schema=["user", "item"], orient="row")
@@ -263,12 +177,6 @@ def name_rows(sources: Iterable[Source]) -> pl.DataFrame:
         frame = frame.filter(pl.len().over("user") >= USER_ITEMS)
         if frame.height == height:
             return frame
-
-
-def imported_names(tree: ast.AST) -> set[str]:
-    """The names that are imported in it: modules, and what is taken from them."""
-    nodes = (node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)))
-    return {alias.name for node in nodes for alias in node.names if alias.name != "*"}
 
 
 def _recommendation(frame: pl.DataFrame) -> InteractionData:
@@ -288,3 +196,12 @@ def _recommendation(frame: pl.DataFrame) -> InteractionData:
             f"(items): files with {USER_ITEMS} names or more, names in {ITEM_USERS} files or more."
         ],
     )
+
+
+_MADE: dict[str, tuple[Callable[[Iterable[Source]], pl.DataFrame], Callable[..., Embedded]]] = {
+    "classification": (docstring_rows, _classification),
+    "tagging": (function_rows, _tagging),
+    "regression": (size_rows, size_data),
+    "ranking": (candidate_rows, candidate_data),
+    "recommendation": (name_rows, _recommendation),
+}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lossmith.data.errors import DataError, listed
 from lossmith.data.files import format_of
@@ -16,10 +20,24 @@ PART_WORDS = {
     "validation": "valid",
     "dev": "valid",
     "val": "valid",
+    "vali": "valid",
     "test": "test",
     "testing": "test",
 }
 ORDER = ("train", "valid", "test")
+
+
+class Part(Protocol):
+    """Rows that belong together: what a part of a data set is made of."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def rows(self: P, index: NDArray[np.int64], /) -> P:
+        """The part made of these."""
+
+
+P = TypeVar("P", bound=Part)
 
 
 def part_files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
@@ -73,6 +91,69 @@ def check_shares(test: float, valid: float) -> None:
         too_low = share <= 0 if low == "(0" else share < 0
         if isinstance(share, bool) or too_low or share >= 1:
             raise ValueError(f"{name} must lie in {low}, 1); got {share!r}.")
+
+
+def split_parts(
+    name: str,
+    given: Mapping[str, P],
+    *,
+    test: float,
+    valid: float,
+    seed: int,
+    join: Callable[[P, P], P],
+    hold: Callable[[P, float, np.random.Generator], NDArray[np.bool_]],
+    unit: str,
+    how: str,
+) -> tuple[dict[str, P], list[str]]:
+    """The parts with those that are missing held out of ``train``, and notes on what was done.
+
+    ``test`` is a share of what is given as train, ``valid`` of what is left of it; ``hold`` says
+    which. Parts that were given stay as they are, but with ``valid=0`` a given valid part is
+    joined to train. ``unit`` and ``how`` are words for the notes.
+    """
+    check_shares(test, valid)
+    parts, notes = dict(given), []
+    if valid == 0 and "valid" in parts:
+        parts["train"] = join(parts["train"], parts.pop("valid"))
+        notes.append("The given valid part is trained on, as valid=0 asks.")
+    # Each part has a stream of its own, so that asking for no valid part leaves test as it is.
+    for stream, (part, share) in enumerate((("test", test), ("valid", valid))):
+        if part in parts or share == 0:
+            continue
+        whole = parts["train"]
+        held = hold(whole, share, np.random.default_rng([seed, stream]))
+        if not 0 < held.sum() < len(whole):
+            raise DataError(
+                f"{name}: {len(whole):,} {unit} are too few to hold out {percent(share)} for "
+                f"{part}",
+                expected=f"more {unit}, or another share",
+                fix=f"Give a {part} file, or {part}=0.5.",
+            )
+        parts[part], parts["train"] = (
+            whole.rows(np.flatnonzero(held)),
+            whole.rows(np.flatnonzero(~held)),
+        )
+        notes.append(
+            f"The {part} part is {percent(share)} of the train {unit} ({held.sum():,} of "
+            f"{len(whole):,}), drawn with seed {seed}{how}."
+        )
+    return parts, notes
+
+
+def held_out(
+    group: NDArray[np.int64], stratum: NDArray[np.int64], share: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which rows to hold out: whole groups, of each stratum the share of its rows.
+
+    ``group`` numbers the group of each row from 0; ``stratum`` is one value for each group.
+    """
+    sizes = np.bincount(group)
+    held = np.zeros(len(sizes), dtype=bool)
+    for value in np.unique(stratum):
+        members = rng.permutation(np.flatnonzero(stratum == value))
+        total = np.cumsum(sizes[members])
+        held[members[total <= round(share * int(total[-1]))]] = True
+    return np.asarray(held[group])
 
 
 def percent(share: float) -> str:

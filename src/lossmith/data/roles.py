@@ -19,6 +19,7 @@ class Role:
     what: str
     plain: tuple[str, ...]  # these win over the others
     others: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()  # names that another kind of column may bear beside it
 
 
 TEXT = Role(
@@ -81,6 +82,40 @@ VALUE = Role(
         *("preference", "clicks", "views", "purchases", "quantity", "overall"),
     ),
 )
+NUMBER = Role(
+    "target",
+    "the target",
+    ("target", "score", "rating", "value", "y"),
+    (
+        *("number", "stars", "price", "amount", "points", "outcome", "response", "similarity"),
+        *("relatedness", "output", "size", "quantity", "overall", "grade"),
+    ),
+    ("label", "labels"),
+)
+QUERY = Role(
+    "query",
+    "the query",
+    ("query", "queryid", "qid"),
+    (
+        *("group", "groupid", "session", "sessionid", "topic", "topicid", "question"),
+        *("questionid", "search", "searchid", "srchid", "request", "requestid", "list", "listid"),
+    ),
+)
+RELEVANCE = Role(
+    "label",
+    "the relevance",
+    ("relevance", "label", "grade", "rel"),
+    (
+        *("relevancelabel", "relevancegrade", "labels", "target", "rating", "score", "judgment"),
+        *("judgement", "gain", "click", "clicked", "clicks", "y"),
+    ),
+)
+FEATURES = Role("features", "the features", ())
+# Numbers that name a row and say nothing about it.
+IDENTIFIERS = (
+    *("id", "index", "row", "rowid", "rownumber", "rownr", "unnamed0", "docid", "documentid"),
+    *("doc", "document", "url", "urlid", "itemid", "item", "pid", "passageid", "uuid", "key"),
+)
 
 
 def normalised(name: str) -> str:
@@ -113,7 +148,7 @@ def find_column(
             expected=f"{role.what} there",
             fix=did_you_mean(given, columns).strip() if _has_near(given, columns) else None,
         )
-    for names in (role.plain, role.others):
+    for names in (role.plain, role.others, role.last):
         found = [column for column in columns if normalised(column) in names]
         if len(found) == 1:
             return found[0]

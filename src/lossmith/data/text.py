@@ -1,4 +1,4 @@
-"""Text with labels: one class for each text (classification) or any number (tagging)."""
+"""Text with labels: one class for each text (classification) or any number of them (tagging)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lossmith.data.errors import DataError, listed
+from lossmith.data.errors import listed
 from lossmith.data.files import Table, existing, fingerprint
 from lossmith.data.labels import label_columns, read_classes, read_columns, read_tags, states
-from lossmith.data.parts import ORDER, check_shares, no_parts, part_files, percent
+from lossmith.data.parts import ORDER, held_out, no_parts, part_files, split_parts
 from lossmith.data.progress import track
-from lossmith.data.roles import CLASS, TAGS, TEXT, find_column, need_column, option
+from lossmith.data.roles import CLASS, TAGS, TEXT, Role, find_column, need_column, option
 from lossmith.data.tables import SUFFIXES, load_table
 
 FAMILIES = ("classification", "tagging")
@@ -27,7 +27,7 @@ class TextPart:
     """Texts and their labels.
 
     Classification: int64 ``[N]``, places in the classes. Tagging: float32 ``[N, C]`` of 1 and 0,
-    with -1 where the label is missing.
+    with -1 where the label is missing. Regression: float32 ``[N]``.
     """
 
     texts: list[str]
@@ -91,8 +91,8 @@ def read_text(
     else:
         columns = _tagging_columns(first, text_column, label)
     for table in tables.values():
-        _need_same(table, text_column, columns)
-    texts = {part: _texts(table, text_column, notes) for part, table in tables.items()}
+        need_same(table, (TEXT, text_column), *((CLASS, column) for column in columns))
+    texts = {part: text_values(table, text_column, notes) for part, table in tables.items()}
     labels: Mapping[str, NDArray[Any]]
     if family == "classification":
         classes, labels = read_classes(tables, columns[0])
@@ -126,16 +126,17 @@ def _one_list(table: Table, columns: list[str]) -> bool:
     return len(columns) == 1 and (series.dtype.is_nested() or None in states(series))
 
 
-def _need_same(table: Table, text_column: str, columns: list[str]) -> None:
+def need_same(table: Table, *columns: tuple[Role, str]) -> None:
     """Raise unless a part has the columns of the train part."""
-    for role, column in ((TEXT, text_column), *((CLASS, column) for column in columns)):
+    for role, column in columns:
         if column not in table.frame.columns:
             raise table.error(
                 f"no column {column!r} among {listed(table.frame.columns)}",
                 column=column,
                 expected=f"{role.what} there, as in the train part",
-                fix="Texts without labels cannot be scored: leave this file out."
-                if role is CLASS
+                fix=f"Rows without {role.what.removeprefix('the ')} cannot be scored: leave this "
+                "file out."
+                if role is not TEXT
                 else None,
             )
 
@@ -159,7 +160,8 @@ def _role_notes(
     return notes
 
 
-def _texts(table: Table, column: str, notes: list[str]) -> list[str]:
+def text_values(table: Table, column: str, notes: list[str]) -> list[str]:
+    """The texts of a column; blank ones are allowed and noted."""
     series = table.frame.get_column(column)
     if series.dtype != pl.String:
         raise table.error(
@@ -192,34 +194,20 @@ def split_text(data: TextData, *, test: float = 0.2, valid: float = 0.1, seed: i
     text stay on one side; for classification every class is held out in proportion. Parts that
     were given stay as they are, but with ``valid=0`` a given valid part is trained on.
     """
-    check_shares(test, valid)
-    parts, notes = dict(data.parts), list(data.notes)
-    if valid == 0 and "valid" in parts:
-        parts["train"] = _joined(parts["train"], parts.pop("valid"))
-        notes.append("The given valid part is trained on, as valid=0 asks.")
-    # Each part has a stream of its own, so that asking for no valid part leaves test as it is.
-    for stream, (part, share) in enumerate((("test", test), ("valid", valid))):
-        if part in parts or share == 0:
-            continue
-        rows = len(parts["train"])
-        rng = np.random.default_rng([seed, stream])
-        held = _held_out(parts["train"], share, rng, data.family)
-        if not 0 < held.sum() < rows:
-            raise DataError(
-                f"{data.name}: {rows:,} rows are too few to hold out {percent(share)} for {part}",
-                expected="more rows, or another share",
-                fix=f"Give a {part} file, or {part}=0.5.",
-            )
-        whole = parts["train"]
-        parts[part] = whole.rows(np.flatnonzero(held))
-        parts["train"] = whole.rows(np.flatnonzero(~held))
-        notes.append(
-            f"The {part} part is {percent(share)} of the train rows ({held.sum():,} of {rows:,}), "
-            f"drawn with seed {seed}"
-            + (", each class in proportion" if data.family == "classification" else "")
-            + "; copies of a text stay together."
-        )
-    return make_text(data.name, data.family, data.classes, parts, notes)
+    stratified = data.family == "classification"
+    parts, notes = split_parts(
+        data.name,
+        data.parts,
+        test=test,
+        valid=valid,
+        seed=seed,
+        join=_joined,
+        hold=lambda part, share, rng: _held_out(part, share, rng, stratified=stratified),
+        unit="rows",
+        how=(", each class in proportion" if stratified else "") + "; copies of a text stay "
+        "together",
+    )
+    return make_text(data.name, data.family, data.classes, parts, [*data.notes, *notes])
 
 
 def _joined(first: TextPart, second: TextPart) -> TextPart:
@@ -227,21 +215,13 @@ def _joined(first: TextPart, second: TextPart) -> TextPart:
 
 
 def _held_out(
-    part: TextPart, share: float, rng: np.random.Generator, family: str
+    part: TextPart, share: float, rng: np.random.Generator, *, stratified: bool
 ) -> NDArray[np.bool_]:
-    """Which rows to hold out: whole groups of equal texts, in each class the share of its rows."""
+    """Which rows to hold out: equal texts together, in each class the share of its rows."""
     groups: dict[str, int] = {}
     group = np.array(
         [groups.setdefault(" ".join(text.split()), len(groups)) for text in part.texts]
     )
-    _, first, sizes = np.unique(group, return_index=True, return_counts=True)
-    if family == "classification":
-        stratum = part.labels[first]
-    else:
-        stratum = np.zeros(len(sizes), dtype=np.int64)
-    held = np.zeros(len(sizes), dtype=bool)
-    for value in np.unique(stratum):
-        members = rng.permutation(np.flatnonzero(stratum == value))
-        total = np.cumsum(sizes[members])
-        held[members[total <= round(share * int(total[-1]))]] = True
-    return np.asarray(held[group])
+    _, first = np.unique(group, return_index=True)
+    stratum = part.labels[first] if stratified else np.zeros(len(first), dtype=np.int64)
+    return held_out(group, stratum, share, rng)

@@ -31,9 +31,18 @@ def rank_auc(scores: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
     """Share of (positive, negative) pairs of each row in the right order, a tie counting 1/2.
 
     ``scores``, ``positive`` and ``counted`` are ``[R, n]``; entries that are not counted are left
-    out, and every positive is a counted one. The sums are of whole numbers, so the float64 result
-    ``[R]`` is the same on any device and for any division of the rows; NaN where a row lacks a
-    positive or a negative.
+    out, and every positive is a counted one. NaN where a row lacks a positive or a negative.
+    """
+    twice_right, pairs = pairs_in_order(scores, positive, counted)
+    value = twice_right.double() / (2 * pairs).clamp(min=1).double()
+    return torch.where(pairs > 0, value, math.nan)
+
+
+def pairs_in_order(scores: Tensor, positive: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Twice the pairs of :func:`rank_auc` in the right order (a tie is one), and all pairs.
+
+    Whole numbers, int64 ``[R]``, so they are the same on any device and for any division of the
+    rows.
     """
     scores = finite_scores(scores).contiguous()
     p, n = count_true(positive), count_true(counted)
@@ -46,10 +55,7 @@ def rank_auc(scores: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
     below = torch.searchsorted(twice, scores, right=True)
     twice_below = below.masked_fill_(~counted, 0).sum(dim=-1)
     # Of all those losses, p * p / 2 are positives among themselves.
-    twice_right = 2 * p * n - twice_below - p * p
-    pairs = p * (n - p)
-    value = twice_right.double() / (2 * pairs).clamp(min=1).double()
-    return torch.where(pairs > 0, value, math.nan)
+    return 2 * p * n - twice_below - p * p, p * (n - p)
 
 
 def _positives(scores: Tensor, positive: Tensor, counts: Tensor) -> Tensor:

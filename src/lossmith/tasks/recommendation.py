@@ -197,6 +197,7 @@ class RecommendationTask(Task):
     default_losses = ("binary_cross_entropy", "bpr", "warp")
     metric_names = ("precision@10", "recall@10", "ndcg@10", "auc")
     peers = ("lightfm(loss='warp')",)
+    filled_in = frozenset({"num_items"})
     presets = {"factorization": {"epochs": 30, "batch_size": 1024, "learning_rate": 3e-3}}
     settings = {
         "model": Setting(str, "factorization", "reference model", choices=("factorization",)),

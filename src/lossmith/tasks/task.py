@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lossmith.core.call import split_list
+from lossmith.core.call import format_call, split_list
 from lossmith.core.metric import Metric, find_metric
 from lossmith.core.module import Objective
-from lossmith.core.spec import Inputs, Spec, objectives, parse
+from lossmith.core.spec import Inputs, Spec, Tune, objectives, parse
 from lossmith.modules import from_text
 from lossmith.tasks.settings import Setting, resolve
 
@@ -100,6 +100,8 @@ class Task(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     # The inputs this task can make, the preferred first, each with a line that shows the call.
     feeds: ClassVar[Mapping[Inputs, str]]
+    # Knobs without a default that a feed fills in.
+    filled_in: ClassVar[frozenset[str]] = frozenset()
     peers: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -145,6 +147,10 @@ class Task(ABC):
             return
         spec, knobs = parse(loss)
         self.feed(spec)
+        for name, parameter in spec.knobs.items():
+            if parameter.default is parameter.empty and name not in {*knobs, *self.filled_in}:
+                example = format_call(spec.name, {**knobs, name: _some(spec.tune.get(name))})
+                raise ValueError(f"{spec.name} needs {name}, which has no default: {example}.")
         if knobs.get("reduction") == "none":
             raise ValueError(
                 f"{loss}: reduction='none' gives many numbers, and training needs one. Leave it "
@@ -178,6 +184,15 @@ class Task(ABC):
             f"loss = {call}\n"
             "loss.backward()"
         )
+
+
+def _some(tune: Tune | None) -> object:
+    """A value from the middle of what is searched, to show how a knob is written."""
+    if tune is None:
+        return 1.0
+    if tune.choices:
+        return tune.choices[0]
+    return float(f"{(tune.low * tune.high) ** 0.5 if tune.log else (tune.low + tune.high) / 2:.1g}")
 
 
 class GradientLearner(Learner):

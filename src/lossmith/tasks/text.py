@@ -1,4 +1,4 @@
-"""What classification and tagging share: texts in tensors, the reference models, batches."""
+"""What tasks on texts share: texts in tensors, the reference models, batches."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from lossmith.tasks.settings import Setting
 from lossmith.tasks.task import Description, describe_split
 from lossmith.tasks.text_models import Bag, ConvolutionalNet, RecurrentNet, SeparateBags
 
-TEXT_SETTINGS: Mapping[str, Setting] = {
-    "text": Setting(str, "", "name of the text column; empty: guessed"),
-    "label": Setting(str, "", "name of the label column; empty: guessed"),
+ENCODER_SETTINGS: Mapping[str, Setting] = {
     "tokenizer": Setting(str, None, "what a token is", choices=("words", "subwords")),
     "vocabulary": Setting(int, None, "tokens known to the model", low=4),
     "length": Setting(int, None, "tokens of a text that are read", low=1),
@@ -29,6 +27,11 @@ TEXT_SETTINGS: Mapping[str, Setting] = {
     "filters": Setting(int, 250, "filters of the CNN", low=1),
     "width": Setting(int, 3, "words under a filter of the CNN", low=1),
     "dropout": Setting(float, None, "dropout", low=0.0, high=0.95),
+}
+TEXT_SETTINGS: Mapping[str, Setting] = {
+    "text": Setting(str, "", "name of the text column; empty: guessed"),
+    "label": Setting(str, "", "name of the label column; empty: guessed"),
+    **ENCODER_SETTINGS,
 }
 
 _BAG = {
@@ -106,6 +109,26 @@ class TextTensors:
     description: Description
 
 
+# test, valid, split_seed; tokenizer, vocabulary, length, keep.
+Split = tuple[float, float, int]
+Encoding = tuple[Any, int, int, str]
+
+
+def split_of(settings: Mapping[str, Any]) -> Split:
+    """What decides the parts."""
+    return settings["test"], settings["valid"], settings["split_seed"]
+
+
+def encoding_of(settings: Mapping[str, Any]) -> Encoding:
+    """What decides the tokens."""
+    return (
+        settings["tokenizer"],
+        settings["vocabulary"],
+        settings["length"],
+        settings["keep"],
+    )
+
+
 def load_text(family: str, data: str, settings: Mapping[str, Any]) -> TextTensors:
     """Read, split and encode; once per process for the same data and settings."""
     return _load_text(
@@ -113,8 +136,8 @@ def load_text(family: str, data: str, settings: Mapping[str, Any]) -> TextTensor
         data,
         settings["text"],
         settings["label"],
-        (settings["test"], settings["valid"], settings["split_seed"]),
-        (settings["tokenizer"], settings["vocabulary"], settings["length"], settings["keep"]),
+        split_of(settings),
+        encoding_of(settings),
     )
 
 
@@ -124,16 +147,19 @@ def _load_text(
     data: str,
     text: str,
     label: str,
-    split: tuple[float, float, int],
-    encoding: tuple[Any, int, int, str],
+    split: Split,
+    encoding: Encoding,
 ) -> TextTensors:
-    source: TextData
     if data == "embedded":
         found = embedded(family)
         assert isinstance(found, TextData)
-        source = found
-    else:
-        source = read_text(data, family, text=text or None, label=label or None)
+        return text_tensors(found, split, encoding)
+    source = read_text(data, family, text=text or None, label=label or None)
+    return text_tensors(source, split, encoding)
+
+
+def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTensors:
+    """The texts split, and encoded by a tokenizer that the training part teaches."""
     test, valid, seed = split
     whole = split_text(source, test=test, valid=valid, seed=seed)
     kind, vocabulary, length, keep = encoding

@@ -24,6 +24,7 @@ PACKAGES = {
     "polars": "reading tables",
     "rich": "what the terminal shows",
     "scipy": "statistics",
+    "sklearn": "reading svmlight",
     "tokenizers": "subwords",
     "tomli_w": "plan files",
 }
@@ -62,7 +63,8 @@ def _package(name: str) -> Finding:
         install = "torch" if name == "torch" else '"lossmith[compare]"'
         return Finding(name, False, f"missing; {PACKAGES[name]} need it", f"pip install {install}")
     try:
-        return Finding(name, True, importlib.metadata.version(name))
+        package = "scikit-learn" if name == "sklearn" else name
+        return Finding(name, True, importlib.metadata.version(package))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, True, "of an unknown version")
 
