@@ -7,6 +7,7 @@ family                    arguments                              value
 ========================  =====================================  =============================
 classification            logits ``[N, C]`` or ``[N]``, target   one number
 tagging                   logits, labels ``[N, C]``              one number
+generation                outputs: texts, references, keywords   one number
 recommendation            scores, relevant, excluded ``[U, N]``  one per user, NaN = no answer
 ========================  =====================================  =============================
 """

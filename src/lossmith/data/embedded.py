@@ -13,11 +13,13 @@ import numpy as np
 import polars as pl
 
 from lossmith.data.corpus import Source, cached_corpus
+from lossmith.data.embedded_pairs import embedded_pairs
 from lossmith.data.interactions import InteractionData, make_interactions, unique_pairs
 from lossmith.data.labels import ordered
+from lossmith.data.parallel import ParallelData
 from lossmith.data.text import TextData, TextPart, make_text
 
-FAMILIES = ("classification", "tagging", "recommendation")
+FAMILIES = ("classification", "tagging", "recommendation", "generation")
 TEST_IN = 5  # one key in five goes to the test part
 CLASS_EXAMPLES = 80  # docstrings that a package needs to be a class
 TAGS = 30  # the most called names
@@ -25,6 +27,7 @@ DOCSTRING_WORDS = 60
 USER_ITEMS, ITEM_USERS = 10, 5  # what a file and a name need to stay in the recommendation data
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Embedded = TextData | InteractionData | ParallelData
 
 
 @overload
@@ -36,14 +39,17 @@ def embedded(
     family: Literal["recommendation"], *, progress: bool | None = None
 ) -> InteractionData: ...
 @overload
-def embedded(family: str, *, progress: bool | None = None) -> TextData | InteractionData: ...
-def embedded(family: str, *, progress: bool | None = None) -> TextData | InteractionData:
+def embedded(family: Literal["generation"], *, progress: bool | None = None) -> ParallelData: ...
+@overload
+def embedded(family: str, *, progress: bool | None = None) -> Embedded: ...
+def embedded(family: str, *, progress: bool | None = None) -> Embedded:
     """The embedded data of a family, read once from the standard library and then cached.
 
     - classification: a docstring -> the package it is from, whose name is taken out of the text;
     - tagging: what is known of a function from outside (the words of its name, arguments,
       docstring and file) -> which of the most called names it calls, every label known;
-    - recommendation: a file x the names that it imports or calls.
+    - recommendation: a file x the names that it imports or calls;
+    - generation: the code of a function -> the first line of its docstring.
 
     ``progress`` shows a bar on stderr; by default, if that is a terminal and it takes a second.
     """
@@ -54,6 +60,8 @@ def embedded(family: str, *, progress: bool | None = None) -> TextData | Interac
         return _classification(cached_corpus(family, docstring_rows, maker=__file__, show=progress))
     if family == "tagging":
         return _tagging(cached_corpus(family, function_rows, maker=__file__, show=progress))
+    if family == "generation":
+        return embedded_pairs(progress)
     return _recommendation(cached_corpus(family, name_rows, maker=__file__, show=progress))
 
 
