@@ -11,7 +11,7 @@ import polars as pl
 from lossmith.data.corpus import Source, cached_corpus
 from lossmith.data.parallel import ParallelData, ParallelPart
 
-CODE_WORDS = 60  # a longer function is not read
+CODE_WORDS = 30  # a longer function is not read
 IDENTIFIER = 3  # letters that a name needs to be a keyword
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

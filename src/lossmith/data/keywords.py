@@ -152,9 +152,9 @@ def read_glossary(
     """The terms of a ``.po`` file, or of a table with a column for each side.
 
     Of a ``.po`` file an entry is a term if it is translated, is not marked as fuzzy, and is no
-    sentence: at most four words, a letter among them, and no mark at the end. Emphasis and backquotes are dropped, and
-    so is a remark in parentheses behind the translation. In a table the columns are called source
-    and target, or as in the data (``source``, ``target``).
+    sentence: at most four words, a letter among them, and no mark at the end. Emphasis and
+    backquotes are dropped, and so is a remark in parentheses behind the translation. In a table
+    the columns are called source and target, or as in the data (``source``, ``target``).
     """
     path = existing(path)
     if format_of(path) == ".po":

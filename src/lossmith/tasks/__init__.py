@@ -1,4 +1,4 @@
 """One file per family: column roles, reference models, how outputs meet a loss and a metric."""
 
 # The families that can be trained; a name needs no torch.
-TASK_FAMILIES = ("classification", "tagging", "recommendation")
+TASK_FAMILIES = ("classification", "tagging", "recommendation", "generation")

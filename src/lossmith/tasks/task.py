@@ -28,6 +28,7 @@ class Description:
     fingerprint: str
     split: str
     facts: Mapping[str, object] = field(default_factory=dict)
+    scorers: tuple[str, ...] = ()  # signatures of the packages that compute metrics
 
 
 def describe_split(given: Iterable[str], made: Iterable[str], seed: int) -> str:
@@ -101,6 +102,8 @@ class Task(ABC):
     # The inputs this task can make, the preferred first, each with a line that shows the call.
     feeds: ClassVar[Mapping[Inputs, str]]
     peers: ClassVar[tuple[str, ...]] = ()
+    # Two metrics of which more of one is less of the other, across and up; the report plots them.
+    trade_off: ClassVar[tuple[str, str] | None] = None
 
     @property
     def default_metric(self) -> str:
