@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
 import torch
 
 from lossmith.data.interactions import make_interactions, unique_pairs
+from lossmith.data.parallel import ParallelPart
 from lossmith.tasks.classification import ClassificationProblem
+from lossmith.tasks.codec import Codec
+from lossmith.tasks.generation import GenerationProblem
+from lossmith.tasks.pairs import encode_part
 from lossmith.tasks.recommendation import RecommendationProblem
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.tagging import TaggingProblem
@@ -76,8 +81,26 @@ def interactions(pairs: dict[str, list[tuple[int, int]]]) -> RecommendationProbl
     )
 
 
+def generation(**given: Any) -> GenerationProblem:
+    """Sources of words; the target says them backwards, and its keywords are two of them."""
+    draw = random.Random(4)
+    words = ["list", "tuple", "C++", "set", "os.path", "dict", "str", "int"]
+    parts = {}
+    for part, rows in ROWS.items():
+        sources = [draw.sample(words, draw.randint(2, 6)) for _ in range(rows)]
+        parts[part] = ParallelPart(
+            [" ".join(row) for row in sources],
+            [" ".join(row[::-1]) for row in sources],
+            [tuple(row[:2]) if i % 3 else () for i, row in enumerate(sources)],
+        )
+    codec = Codec([*parts["train"].sources, *parts["train"].targets], "words", 300)
+    encoded = {name: encode_part(codec, part) for name, part in parts.items()}
+    return GenerationProblem(codec, encoded, description(ROWS), settings("generation", **given))
+
+
 PROBLEMS = {
     "classification": classification,
     "tagging": tagging,
     "recommendation": recommendation,
+    "generation": generation,
 }

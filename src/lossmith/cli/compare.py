@@ -23,7 +23,10 @@ STYLES = {"better": "green", "worse": "red"}
 def compare(
     context: typer.Context,
     family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="classification, tagging or recommendation.")
+        str,
+        typer.Argument(
+            metavar="FAMILY", help="classification, tagging, recommendation or generation."
+        ),
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help='A file or a folder, or "embedded".')],
     losses: Annotated[
@@ -63,6 +66,21 @@ def compare(
     item: Annotated[
         str | None, typer.Option(help="Column with the item.", rich_help_panel=COLUMNS)
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Column, or ending, of the source text.", rich_help_panel=COLUMNS),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Column, or ending, of the target text.", rich_help_panel=COLUMNS),
+    ] = None,
+    keywords: Annotated[
+        str | None, typer.Option(help="Column with the keywords.", rich_help_panel=COLUMNS)
+    ] = None,
+    glossary: Annotated[
+        str | None,
+        typer.Option(help="File of terms to be translated so.", rich_help_panel=COLUMNS),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="Run folder; default: runs/...", rich_help_panel=RUNNING)
     ] = None,
@@ -97,6 +115,10 @@ def compare(
         "label": label,
         "user": user,
         "item": item,
+        "source": source,
+        "target": target,
+        "keywords": keywords,
+        "glossary": glossary,
     }
     _check_family(family)
     from lossmith.compare.plan import read_seeds, read_setting

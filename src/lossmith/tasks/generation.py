@@ -203,11 +203,12 @@ class GenerationTask(Task):
     feeds = {
         "logits+class": "objective(logits, target)  # [B, T, V], [B, T]; -100 = padding",
         "logits+keywords+marked": (
-            "objective(logits, target, keywords, marked)"
-            "  # [B, T, V], [B, T], token ids for each row, [B, T] bool"
+            "objective(logits, target, keywords, marked, divisor=(tokens, asked, tokens))"
+            "  # marked [B, T] bool; keywords: token ids of each row"
         ),
         "logits+marked": (
-            "lm.cross_entropy(logits, target) + factor * objective(logits, target, marked)"
+            "lm.cross_entropy(logits, target) + factor * objective(logits, target, marked, "
+            "divisor=tokens)"
         ),
         "logits+keywords": (
             "lm.cross_entropy(logits, target) + factor * objective(logits, keywords, target=target)"
