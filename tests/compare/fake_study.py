@@ -25,6 +25,7 @@ class FakeTask:
     family = "classification"
     default_metric = "accuracy"
     default_losses = ("a", "b")
+    trade_off = ("log_loss", "accuracy")
     settings = DEFAULTS
 
     def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -57,6 +58,7 @@ class FakeTask:
             notes=("The column 'review' was taken as the text.",),
             fingerprint=f"f{settings['content']}",
             split="random 80/20 s0",
+            scorers=("accuracy:by hand",),
         )
 
     def usage(self, loss: str) -> str:

@@ -105,7 +105,8 @@ def test_the_printed_usage_runs_up_to_the_data(family):
         names: dict[str, object] = {}
         exec("\n".join(lines[:3]), names)
         assert names["objective"].text == spec.name
-        assert lines[3].startswith("loss = objective(") and lines[4] == "loss.backward()"
+        assert lines[3].startswith("loss = ") and "objective(" in lines[3]
+        assert lines[4] == "loss.backward()"
         compile(lines[3], "usage", "exec")
 
 
@@ -230,8 +231,14 @@ def test_batches_depend_on_seed_and_epoch_alone(family):
     first = order(3, 2)
     assert all(map(torch.equal, first, order(3, 2)))
     for other in (order(3, 1), order(4, 2)):
-        assert not all(map(torch.equal, first, other))
+        assert not (
+            all(a.shape == b.shape for a, b in zip(first, other, strict=True))
+            and all(map(torch.equal, first, other))
+        )
         for a, b in zip(first, other, strict=True):  # another order of the same rows
+            a, b = (
+                ids[(ids != 0) & (ids != -100)] if family == "generation" else ids for ids in (a, b)
+            )
             assert torch.equal(a.flatten().sort().values, b.flatten().sort().values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,8 +13,13 @@ from lossmith.check.examples import EXAMPLES
 from lossmith.core.spec import find
 from lossmith.data.interactions import make_interactions, unique_pairs
 from lossmith.data.lists import Lists, make_ranking
+from lossmith.data.parallel import ParallelPart
 from lossmith.tasks.classification import ClassificationProblem
+from lossmith.tasks.codec import Codec
 from lossmith.tasks.feature_models import Perceptron
+from lossmith.tasks.generation import GenerationProblem
+from lossmith.tasks.pairs import Batch as PairBatch
+from lossmith.tasks.pairs import encode_part
 from lossmith.tasks.ranking import RankingProblem
 from lossmith.tasks.recommendation import Batch, RecommendationProblem
 from lossmith.tasks.registry import load_task
@@ -138,6 +144,8 @@ def columns(batches: Iterable[Any]) -> list[torch.Tensor]:
     for batch in batches:
         if isinstance(batch, Batch):
             made.append((batch.users, batch.items))
+        elif isinstance(batch, PairBatch):  # rows of unequal length
+            made.append((batch.source.flatten(), batch.target.flatten()))
         elif len(batch) == 3:
             features, relevance, mask = batch
             made.append((features[mask], relevance[mask]))
@@ -146,10 +154,28 @@ def columns(batches: Iterable[Any]) -> list[torch.Tensor]:
     return [torch.cat(column) for column in zip(*made, strict=True)]
 
 
+def generation(**given: Any) -> GenerationProblem:
+    """Sources of words; the target says them backwards, and its keywords are two of them."""
+    draw = random.Random(4)
+    words = ["list", "tuple", "C++", "set", "os.path", "dict", "str", "int"]
+    parts = {}
+    for part, rows in ROWS.items():
+        sources = [draw.sample(words, draw.randint(2, 6)) for _ in range(rows)]
+        parts[part] = ParallelPart(
+            [" ".join(row) for row in sources],
+            [" ".join(row[::-1]) for row in sources],
+            [tuple(row[:2]) if i % 3 else () for i, row in enumerate(sources)],
+        )
+    codec = Codec([*parts["train"].sources, *parts["train"].targets], "words", 300)
+    encoded = {name: encode_part(codec, part) for name, part in parts.items()}
+    return GenerationProblem(codec, encoded, description(ROWS), settings("generation", **given))
+
+
 PROBLEMS = {
     "classification": classification,
     "tagging": tagging,
     "regression": regression,
     "ranking": ranking,
     "recommendation": recommendation,
+    "generation": generation,
 }

@@ -71,7 +71,8 @@ def compare(
         str | None, typer.Option(help="Column with the label.", rich_help_panel=COLUMNS)
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Column with the number.", rich_help_panel=COLUMNS)
+        str | None,
+        typer.Option(help="Column with the number or target text.", rich_help_panel=COLUMNS),
     ] = None,
     features: Annotated[
         str | None, typer.Option(help="Columns with features: a,b,c.", rich_help_panel=COLUMNS)
@@ -84,6 +85,17 @@ def compare(
     ] = None,
     item: Annotated[
         str | None, typer.Option(help="Column with the item.", rich_help_panel=COLUMNS)
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Column, or ending, of the source text.", rich_help_panel=COLUMNS),
+    ] = None,
+    keywords: Annotated[
+        str | None, typer.Option(help="Column with the keywords.", rich_help_panel=COLUMNS)
+    ] = None,
+    glossary: Annotated[
+        str | None,
+        typer.Option(help="File of terms to be translated so.", rich_help_panel=COLUMNS),
     ] = None,
     out: Annotated[
         str | None, typer.Option(help="Run folder; default: runs/...", rich_help_panel=RUNNING)
@@ -134,6 +146,9 @@ def compare(
         "query": query,
         "user": user,
         "item": item,
+        "source": source,
+        "keywords": keywords,
+        "glossary": glossary,
     }
     from lossmith.compare.plan import read_seeds, read_setting
 

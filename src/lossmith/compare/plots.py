@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lossmith.compare.plan import Plan
 from lossmith.compare.statistics import Analysis
+from lossmith.compare.trade_off import TradeOff
 from lossmith.compare.wording import interval_text, metric_places, number
 from lossmith.training.job import Outcome
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Told apart by people with any colour vision, on white and on dark (Okabe and Ito 2008, ordered).
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", ":", "-.")
+_SIGNS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}
+MARKERS = tuple(_SIGNS)  # five signs beside six colours: a pair comes back after thirty
 # Stand-ins that no figure uses otherwise; each becomes a colour of the page.
 _INK, _FAINT = "#010203", "#040506"
 _WIDTH = 4.8  # inches; narrow, so that the letters stay readable on a phone
@@ -102,6 +105,42 @@ def curves(plan: Plan, outcomes: Mapping[tuple[str, int], Outcome]) -> str:
     axes.set_ylabel(f"test {plan.metric}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _svg(figure, "curves", f"Test {plan.metric} after each epoch. {'; '.join(ends)}")
+
+
+def trade_off(plan: Plan, found: TradeOff) -> str:
+    """A point for each loss and seed, the means of each loss, and the front of those means."""
+    figure, axes = _figure(3.6)
+    for sweep in found.sweeps:
+        axes.plot(*_columns(found, sweep), color=_FAINT, linewidth=1.5, zorder=1)
+    axes.plot(*_columns(found, found.front), ":", color=_INK, linewidth=1.5, zorder=2)
+    for i, arm in enumerate(plan.arms):
+        if arm.text not in found.means:
+            continue
+        colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+        across, up = zip(*found.places[arm.text].values(), strict=True)
+        axes.plot(across, up, marker, color=colour, alpha=0.45, markersize=4, zorder=3)
+        axes.plot(*found.means[arm.text], marker, color=colour, markersize=9, zorder=4)
+    for limits, higher in zip((axes.xaxis, axes.yaxis), found.higher_is_better, strict=True):
+        limits.set_inverted(not higher)
+    axes.grid(color=_FAINT, linewidth=0.8)
+    axes.set_xlabel(f"test {found.across}")
+    axes.set_ylabel(f"test {found.up}")
+    said = "; ".join(
+        f"{arm}: {found.across} {across:.4g}, {found.up} {up:.4g}"
+        + (", on the front" if arm in found.front else "")
+        for arm, (across, up) in found.means.items()
+    )
+    label = f"Trade-off of {found.across} and {found.up}, mean over the seeds. {said}"
+    return _svg(figure, "trade-off", label)
+
+
+def _columns(found: TradeOff, arms: Sequence[str]) -> tuple[list[float], list[float]]:
+    return [found.means[arm][0] for arm in arms], [found.means[arm][1] for arm in arms]
+
+
+def marker_of(index: int) -> str:
+    """The sign of a series as text, for a legend."""
+    return _SIGNS[MARKERS[index % len(MARKERS)]]
 
 
 def _by_epoch(runs: Sequence[Outcome], metric: str) -> tuple[Any, Any, Any]:

@@ -18,6 +18,7 @@ from lossmith.compare import plots, wording
 from lossmith.compare.plan import Plan
 from lossmith.compare.statistics import Analysis, Comparison, Summary, analyse
 from lossmith.compare.store import Store, describe
+from lossmith.compare.trade_off import TradeOff, find_trade_off
 from lossmith.compare.tune import Found, tuned
 from lossmith.training.job import Outcome
 
@@ -38,6 +39,7 @@ class Report:
     environments: tuple[Mapping[str, Any], ...]  # the different ones the trainings were made in
     found: tuple[Found, ...]  # what the search of each loss found; empty where nothing was searched
     usage: str  # lines of PyTorch with the loss to take
+    trade_off: TradeOff | None = None  # of the two metrics that the task says pull apart
 
     @property
     def headline(self) -> str:
@@ -117,6 +119,7 @@ class Report:
             "environments": [dict(one) for one in self.environments],
             "analysis": self.analysis.as_dict(),
             "search": [asdict(one) for one in self.found],
+            "trade_off": asdict(self.trade_off) if self.trade_off else None,
             "runs": [
                 {"arm": arm, "seed": seed, **outcome.as_dict()}
                 for (arm, seed), outcome in self.outcomes.items()
@@ -177,12 +180,18 @@ class Report:
 
     def _figures(self) -> dict[str, Any]:
         legend = [
-            {"text": arm.text, "colour": plots.colour_of(i), "dash": plots.dash_of(i)}
+            {
+                "text": arm.text,
+                "colour": plots.colour_of(i),
+                "dash": plots.dash_of(i),
+                "marker": plots.marker_of(i),
+            }
             for i, arm in enumerate(self.plan.arms)
         ]
         return {
             "forest": plots.forest(self.analysis) if self.comparisons else "",
             "curves": plots.curves(self.plan, self.outcomes) if self.outcomes else "",
+            "trade_off": plots.trade_off(self.plan, self.trade_off) if self.trade_off else "",
             "legend": legend,
         }
 
@@ -194,6 +203,7 @@ class Report:
             "rows": self.rows(),
             "direction": "higher" if self.plan.higher_is_better else "lower",
             "metrics": _metric_table(self.analysis),
+            "trade": _trade_rows(self.trade_off) if self.trade_off else [],
             "costs": _cost_rows(self.analysis),
             "found": _search_rows(self.found),
             "settings": _settings(self.plan),
@@ -232,7 +242,20 @@ def make_report(
         environments=tuple(environments),
         found=found,
         usage=task.usage(loss),
+        trade_off=_trade_off(task, plan, outcomes),
     )
+
+
+def _trade_off(
+    task: Task, plan: Plan, outcomes: Mapping[tuple[str, int], Outcome]
+) -> TradeOff | None:
+    if task.trade_off is None:
+        return None
+    directions = {one.name: one.higher_is_better for one in task.metrics(plan.arms[0].settings)}
+    if not set(task.trade_off) <= set(directions):
+        return None
+    across, up = task.trade_off
+    return find_trade_off(plan, outcomes, (across, up), (directions[across], directions[up]))
 
 
 def _row(
@@ -287,6 +310,21 @@ def _metric_table(analysis: Analysis) -> list[dict[str, Any]]:
         ]
         table.append({"name": name, "cells": cells})
     return table
+
+
+def _trade_rows(found: TradeOff) -> list[dict[str, str]]:
+    """Each loss's place between the two metrics, from left to right in the figure."""
+    columns = [[place[i] for place in found.means.values()] for i in (0, 1)]
+    places = [wording.decimals([max(max(column) - min(column), 1e-4) / 10]) for column in columns]
+    return [
+        {
+            "arm": arm,
+            "across": wording.number(across, places[0]),
+            "up": wording.number(up, places[1]),
+            "front": "yes" if arm in found.front else "",
+        }
+        for arm, (across, up) in sorted(found.means.items(), key=lambda one: one[1])
+    ]
 
 
 def _cost_rows(analysis: Analysis) -> list[dict[str, Any]]:

@@ -208,6 +208,7 @@ def describe(description: Description) -> dict[str, Any]:
         "notes": list(description.notes),
         "fingerprint": description.fingerprint,
         "split": description.split,
+        "scorers": list(description.scorers),
     }
 
 

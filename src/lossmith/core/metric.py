@@ -9,6 +9,7 @@ classification            logits ``[N, C]`` or ``[N]``, target   one number
 tagging                   logits, labels ``[N, C]``              one number
 regression                prediction ``[N]``, target ``[N]``     one number
 ranking                   scores, relevance, mask ``[Q, n]``     one per list, NaN = no answer
+generation                outputs: texts, references, keywords   one number
 recommendation            scores, relevant, excluded ``[U, N]``  one per user, NaN = no answer
 ========================  =====================================  =============================
 """

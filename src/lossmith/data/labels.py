@@ -151,6 +151,12 @@ def read_tags(
     return classes, cells, notes
 
 
+def read_lists(table: Table, column: str) -> list[list[str]]:
+    """The list in each cell, such as ``["a", "b"]`` or ``a|b``; a blank cell is an empty one."""
+    separator = _separator({"": table}, column)
+    return [cell or [] for cell in _tag_lists(table, column, separator)]
+
+
 def _separator(tables: Mapping[str, Table], column: str) -> str | None:
     """What separates tags in the cells of text that are no bracketed lists."""
     for mark in ("|", ";", ","):

@@ -117,6 +117,23 @@ IDENTIFIERS = (
     *("doc", "document", "url", "urlid", "itemid", "item", "pid", "passageid", "uuid", "key"),
 )
 
+SOURCE = Role(
+    "source",
+    "the source text",
+    ("source", "src"),
+    ("sources", "input", "inputs", "document", "article", "question", "prompt", "code"),
+)
+TARGET = Role(
+    "target",
+    "the target text",
+    ("target", "tgt", "trg"),
+    (
+        *("targets", "output", "outputs", "translation", "summary", "headline", "answer"),
+        *("reference", "response", "completion", "docstring"),
+    ),
+)
+KEYWORDS = Role("keywords", "the keywords", ("keywords",), ("keyword", "keyphrases", "terms"))
+
 
 def normalised(name: str) -> str:
     """The name without case and punctuation.

@@ -1,4 +1,11 @@
 """One file per family: column roles, reference models, how outputs meet a loss and a metric."""
 
 # The families that can be trained; a name needs no torch.
-TASK_FAMILIES = ("classification", "tagging", "regression", "ranking", "recommendation")
+TASK_FAMILIES = (
+    "classification",
+    "tagging",
+    "regression",
+    "generation",
+    "ranking",
+    "recommendation",
+)

@@ -28,6 +28,7 @@ class Description:
     fingerprint: str
     split: str
     facts: Mapping[str, object] = field(default_factory=dict)
+    scorers: tuple[str, ...] = ()  # signatures of the packages that compute metrics
 
 
 def describe_split(given: Iterable[str], made: Iterable[str], seed: int) -> str:
@@ -103,6 +104,8 @@ class Task(ABC):
     # Knobs without a default that a feed fills in.
     filled_in: ClassVar[frozenset[str]] = frozenset()
     peers: ClassVar[tuple[str, ...]] = ()
+    # Two metrics of which more of one is less of the other, across and up; the report plots them.
+    trade_off: ClassVar[tuple[str, str] | None] = None
 
     @property
     def default_metric(self) -> str:

@@ -1,0 +1,267 @@
+"""Text to text: translation, summaries, and whether the required keywords are said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lossmith.core.metric import Metric
+from lossmith.core.module import Objective
+from lossmith.core.spec import Inputs
+from lossmith.data.embedded import embedded
+from lossmith.data.keywords import add_keywords, read_glossary
+from lossmith.data.parallel import ParallelData, limit_words, read_parallel, split_parallel
+from lossmith.losses.classification import cross_entropy
+from lossmith.metrics.generation import Outputs
+from lossmith.tasks.codec import Codec
+from lossmith.tasks.corpus_scores import corpus_score, signature
+from lossmith.tasks.decoding import beam_search, greedy
+from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, encode_part
+from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq
+from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.task import Description, Problem, Task, describe_split
+from lossmith.tasks.transformer import Transformer
+
+ROWS_AT_ONCE = 128  # in evaluation
+
+
+class GenerationProblem(Problem):
+    """Pairs of texts with the keywords that each target has to say."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        parts: Mapping[str, EncodedPart],
+        description: Description,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.codec, self.parts, self.description = codec, parts, description
+        self.settings = settings
+        self.longest = max(len(target) for target in parts["train"].target)
+
+    def model(self, settings: Mapping[str, Any]) -> nn.Module:
+        """A fresh encoder-decoder."""
+        shared = {name: settings[name] for name in ("dimension", "hidden", "dropout")}
+        if settings["model"] == "transformer":
+            return Transformer(
+                len(self.codec), heads=settings["heads"], layers=settings["layers"], **shared
+            )
+        cell = nn.LSTMCell if settings["model"] == "lstm" else nn.GRUCell
+        return AttentionRNN(len(self.codec), cell=cell, **shared)
+
+    def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
+        """Pairs of like length together."""
+        return self.parts["train"].shuffled(settings["batch_size"], seed, epoch)
+
+    def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
+        """The objective on one batch; a term on keywords alone is added to cross-entropy."""
+        logits = model(batch.source, batch.given)
+        if feed == "logits+class":
+            whole: Tensor = objective(logits, batch.target)
+            return whole
+        divisors = self._divisors(batch, objective)
+        if feed == "logits+keywords+marked":
+            whole = objective(logits, batch.target, batch.phrases, batch.marked, divisor=divisors)
+            return whole
+        if feed == "logits+marked":
+            over = divisors and divisors[2]
+            term: Tensor = objective(logits, batch.target, batch.marked, divisor=over)
+        else:
+            term = objective(logits, batch.phrases, target=batch.target)
+        return cross_entropy(logits, batch.target) + float(self.settings["factor"]) * term
+
+    def _divisors(self, batch: Batch, objective: Objective) -> tuple[int, int, int] | None:
+        """What each term of a hybrid divides by, if placement is over all tokens."""
+        whole = objective.given.get("reduction", "mean") == "mean"
+        if self.settings["placement_over"] == "marked" or not whole:
+            return None
+        real = (batch.target != IGNORED).sum(dim=1)
+        shortest = [min(map(len, phrases), default=math.inf) for phrases in batch.phrases]
+        asked = sum(short <= size for short, size in zip(shortest, real.tolist(), strict=True))
+        tokens = int(real.sum())
+        return tokens, asked, tokens
+
+    @torch.no_grad()
+    def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Each metric of what the model says on the whole part, in plain text."""
+        model.eval()
+        texts = self.parts[part].text
+        likelihood_alone = all(metric.base == "perplexity" for metric in metrics)
+        outputs = Outputs(
+            texts.targets if likelihood_alone else self.say(model, part),
+            texts.targets,
+            texts.keywords,
+            token_cost=self._token_cost(model, part),
+            corpus_score=corpus_score,
+        )
+        return {metric.name: float(metric.function(outputs)) for metric in metrics}
+
+    def say(self, model: Seq2Seq, part: str) -> list[str]:
+        """What the model makes of every source of a part."""
+        encoded, settings = self.parts[part], self.settings
+        most = settings["longest"] or self.longest
+        said: dict[int, list[int]] = {}
+        for rows in encoded.in_order_of_length(ROWS_AT_ONCE):
+            source = encoded.sources(rows)
+            if settings["beams"] == 1:
+                found = greedy(model, source, most=most)
+            else:
+                found = beam_search(
+                    model,
+                    source,
+                    beams=settings["beams"],
+                    most=most,
+                    length_penalty=settings["length_penalty"],
+                )
+            said.update(zip(rows, found, strict=True))
+        return self.codec.decode([said[i] for i in range(len(encoded))])
+
+    def _token_cost(self, model: nn.Module, part: str) -> float:
+        encoded = self.parts[part]
+        total, tokens = 0.0, 0
+        for rows in encoded.in_order_of_length(ROWS_AT_ONCE):
+            batch = encoded.batch(rows)
+            logits = model(batch.source, batch.given).flatten(0, 1)
+            target = batch.target.flatten()
+            total += float(F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum"))
+            tokens += int((target != IGNORED).sum())
+        return total / tokens
+
+
+_RNN = {
+    "dimension": 128,
+    "hidden": 128,
+    "dropout": 0.2,
+    "epochs": 10,
+    "batch_size": 64,
+    "learning_rate": 2e-3,
+}
+GENERATION_SETTINGS: Mapping[str, Setting] = {
+    "source": Setting(str, "", "column, or ending of the files, of the source; empty: guessed"),
+    "target": Setting(str, "", "column, or ending of the files, of the target; empty: guessed"),
+    "test_set": Setting(str, "", "which of several test sets of a folder; empty: the first"),
+    "keywords": Setting(str, "", "column with the keywords of each target; empty: guessed"),
+    "glossary": Setting(str, "", "file of terms (.po, .csv, ...) whose translation is required"),
+    "required": Setting(
+        str,
+        "in_reference",
+        "which keywords are asked for: those that the reference says, or all",
+        choices=("in_reference", "listed"),
+    ),
+    "max_words": Setting(int, 60, "pairs with a longer side are left out", low=1),
+    "subset": Setting(int, 0, "training pairs that are used, drawn at random; 0: all", low=0),
+    "tokenizer": Setting(str, "subwords", "what a token is", choices=("subwords", "words")),
+    "vocabulary": Setting(int, 2000, "tokens known to the model", low=300),
+    "dimension": Setting(int, None, "size of a token embedding", low=2),
+    "hidden": Setting(int, None, "size of the state, or of a Transformer's hidden layer", low=1),
+    "layers": Setting(int, 2, "layers of each side of the Transformer", low=1),
+    "heads": Setting(int, 4, "heads of the Transformer's attention", low=1),
+    "dropout": Setting(float, None, "dropout", low=0.0, high=0.95),
+    "factor": Setting(
+        float, 0.5, "weight of keyword_presence or keyword_placement beside cross-entropy", low=0.0
+    ),
+    "placement_over": Setting(
+        str,
+        "tokens",
+        "what a placement term's mean divides by: all tokens (2024's divisor), or those marked",
+        choices=("tokens", "marked"),
+    ),
+    "beams": Setting(int, 1, "paths of beam search; 1: the likeliest token at each step", low=1),
+    "length_penalty": Setting(float, 1.0, "beam search: 0 favours short output", low=0.0),
+    "longest": Setting(int, 0, "tokens of an output; 0: those of the longest target", low=0),
+}
+
+
+class GenerationTask(Task):
+    """Text to text."""
+
+    family = "generation"
+    default_losses = (
+        "cross_entropy",
+        "keyword_hybrid(presence=0.5, placement=0.0)",
+        "keyword_hybrid(presence=0.0, placement=0.25)",
+        "keyword_hybrid",
+    )
+    metric_names = ("keyword_recall", "bleu", "chrf", "all_keywords", "duplicates", "perplexity")
+    trade_off = ("bleu", "keyword_recall")
+    presets = {
+        "gru": _RNN,
+        "lstm": _RNN,
+        "transformer": {**_RNN, "hidden": 512, "dropout": 0.1, "learning_rate": 1e-3},
+    }
+    settings = {
+        "model": Setting(str, "gru", "reference model", choices=tuple(presets)),
+        **COMMON,
+        **GENERATION_SETTINGS,
+    }
+    feeds = {
+        "logits+class": "objective(logits, target)  # [B, T, V], [B, T]; -100 = padding",
+        "logits+keywords+marked": (
+            "objective(logits, target, keywords, marked, divisor=(tokens, asked, tokens))"
+            "  # marked [B, T] bool; keywords: token ids of each row"
+        ),
+        "logits+marked": (
+            "lm.cross_entropy(logits, target) + factor * objective(logits, target, marked, "
+            "divisor=tokens)"
+        ),
+        "logits+keywords": (
+            "lm.cross_entropy(logits, target) + factor * objective(logits, keywords, target=target)"
+        ),
+    }
+
+    def problem(self, data: str, settings: Mapping[str, Any]) -> GenerationProblem:
+        """The data in tensors."""
+        codec, parts, description = _load(
+            data,
+            tuple(settings[name] or None for name in ("source", "target", "keywords", "test_set")),
+            (settings["glossary"], settings["required"], settings["max_words"]),
+            (settings["test"], settings["valid"], settings["split_seed"], settings["subset"]),
+            (settings["tokenizer"], settings["vocabulary"]),
+        )
+        return GenerationProblem(codec, parts, description, settings)
+
+
+@lru_cache(maxsize=2)
+def _load(
+    data: str,
+    roles: tuple[str | None, ...],
+    terms: tuple[str, Any, int],
+    split: tuple[float, float, int, int],
+    encoding: tuple[Any, int],
+) -> tuple[Codec, Mapping[str, EncodedPart], Description]:
+    source, target, keywords, test_set = roles
+    glossary, required, max_words = terms
+    test, valid, seed, subset = split
+    if data == "embedded":
+        given = cast(ParallelData, embedded("generation"))
+    else:
+        given = read_parallel(
+            data, source=source, target=target, keywords=keywords, test_set=test_set
+        )
+    listed = read_glossary(glossary, source=source, target=target) if glossary else None
+    whole = split_parallel(
+        limit_words(given, max_words), test=test, valid=valid, seed=seed, subset=subset
+    )
+    whole = add_keywords(whole, listed, required)
+    train = whole.parts["train"]
+    codec = Codec([*train.sources, *train.targets], *encoding)
+    description = Description(
+        name=whole.name,
+        rows={name: len(part) for name, part in whole.parts.items()},
+        notes=whole.notes,
+        fingerprint=whole.fingerprint,
+        split=describe_split(given.parts, whole.parts, seed),
+        facts={"vocabulary": len(codec)},
+        scorers=(signature("bleu"), signature("chrf")),
+    )
+    parts = {name: encode_part(codec, part) for name, part in whole.parts.items()}
+    return codec, parts, description
+
+
+TASK = GenerationTask()
