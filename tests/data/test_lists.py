@@ -237,3 +237,10 @@ def test_a_part_without_a_feature_of_the_train_part_says_so(write):
     write("set/test.csv", "query,label,f\nb,1,2\n")
     with pytest.raises(DataError, match=r"test.csv: no column 'g'|test.csv, column 'g'"):
         read_ranking(folder)
+
+
+def test_a_table_and_an_svmlight_file_do_not_mix(write):
+    folder = write("set/train.csv", "query,label,f\na,1,2\na,0,1\n").parent
+    write("set/test.svm", SVM)
+    with pytest.raises(DataError, match=r"test.svm: this file and train.csv describe items in"):
+        read_ranking(folder)

@@ -176,6 +176,13 @@ def _fifth(folder: Path, number: int) -> Path | None:
 def _common_features(read: Mapping[str, Sequence[Rows]]) -> tuple[str, ...]:
     """The names of the features; svmlight files end where their last non-zero stands."""
     every = [rows for several in read.values() for rows in several]
+    for rows in every:
+        if rows.numbered != every[0].numbered:
+            raise DataError(
+                f"this file and {every[0].path.name} describe items in different ways",
+                path=rows.path,
+                expected="tables for all parts, or svmlight files for all",
+            )
     widest = max(every, key=lambda rows: len(rows.names))
     names = widest.names
     if names and names[0] == "0" and widest.numbered and all(rows.no_zeroth for rows in every):
