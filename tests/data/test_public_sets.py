@@ -9,6 +9,8 @@ import pytest
 
 from lossmith.data.errors import DataError
 from lossmith.data.interactions import read_interactions, split_interactions
+from lossmith.data.keywords import Term, read_glossary
+from lossmith.data.parallel import read_parallel
 from lossmith.data.text import read_text
 
 SETS = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -58,3 +60,15 @@ def test_gowalla_has_its_published_counts() -> None:
     assert (data.users, data.items) == (29_858, 40_981)
     assert (data.user_ids[0], data.item_ids[0]) == ("343", "8975")
     assert sizes(split_interactions(data, valid=0)) == {"train": 810_128, "test": 217_242}
+
+
+def test_the_python_documentation_has_its_counts_and_its_glossary() -> None:
+    data = read_parallel(public("python_docs_l10n/en-fr.jsonl"))
+    assert sizes(data) == {"train": 24_789}
+    terms = read_glossary(public("python_docs_l10n/glossary.fr.po"))
+    assert Term("garbage collection", "ramasse-miettes") in terms and len(terms) > 100
+
+
+def test_multi30k_has_its_published_counts() -> None:
+    data = read_parallel(public("multi30k/task1_raw"), source="en", target="de")
+    assert sizes(data) == {"train": 29_000, "valid": 1_014, "test": 1_000}

@@ -63,7 +63,8 @@ class GenerationProblem(Problem):
         """The objective on one batch; a term on keywords alone is added to cross-entropy."""
         logits = model(batch.source, batch.given)
         if feed == "logits+class":
-            whole: Tensor = objective(logits, batch.target)
+            real = batch.target != IGNORED  # as a mask: not every objective ignores an index
+            whole: Tensor = objective(logits, torch.where(real, batch.target, 0), mask=real)
             return whole
         divisors = self._divisors(batch, objective)
         if feed == "logits+keywords+marked":
@@ -201,7 +202,7 @@ class GenerationTask(Task):
         **GENERATION_SETTINGS,
     }
     feeds = {
-        "logits+class": "objective(logits, target)  # [B, T, V], [B, T]; -100 = padding",
+        "logits+class": "objective(logits, target, mask=real)  # [B, T, V], [B, T], [B, T]",
         "logits+keywords+marked": (
             "objective(logits, target, keywords, marked, divisor=(tokens, asked, tokens))"
             "  # marked [B, T] bool; keywords: token ids of each row"
