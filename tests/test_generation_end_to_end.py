@@ -85,6 +85,7 @@ def test_an_interrupted_comparison_resumes_to_the_same_numbers(tmp_path):
         (["--glossary", "trms.csv"], 3, "Did you mean"),
         (["--losses", "keyword_hybrid(presense=1)"], 2, "Did you mean 'presence'?"),
         (["--losses", "listnet"], 2, "Losses that fit: cross_entropy"),
+        (["--model", "transformer", "--set", "heads=3"], 2, "try dimension=126"),
         (["--set", "tokenizer=letters"], 2, "expected one of subwords, words"),
     ],
 )
