@@ -10,8 +10,10 @@ import torch
 
 from lossmith.data.errors import DataError
 from lossmith.data.interactions import read_interactions, split_interactions
+from lossmith.data.keywords import Term, read_glossary
 from lossmith.data.lists import read_ranking, split_ranking
 from lossmith.data.numbers import read_numbers
+from lossmith.data.parallel import read_parallel
 from lossmith.data.text import TextData, read_text
 from lossmith.metrics.ranking import average_precision, ndcg
 from lossmith.tasks.ranking import PaddedLists
@@ -104,3 +106,15 @@ def test_imdb_has_stars_too() -> None:
     assert sizes(data) == {"train": 25_000, "test": 25_000}
     for part in data.parts.values():
         assert set(np.unique(part.labels).tolist()) == {1, 2, 3, 4, 7, 8, 9, 10}
+
+
+def test_the_python_documentation_has_its_counts_and_its_glossary() -> None:
+    data = read_parallel(public("python_docs_l10n/en-fr.jsonl"))
+    assert sizes(data) == {"train": 24_789}
+    terms = read_glossary(public("python_docs_l10n/glossary.fr.po"))
+    assert Term("garbage collection", "ramasse-miettes") in terms and len(terms) > 100
+
+
+def test_multi30k_has_its_published_counts() -> None:
+    data = read_parallel(public("multi30k/task1_raw"), source="en", target="de")
+    assert sizes(data) == {"train": 29_000, "valid": 1_014, "test": 1_000}

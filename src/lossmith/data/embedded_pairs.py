@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from collections.abc import Iterable, Iterator
 
@@ -38,11 +39,10 @@ def pair_rows(sources: Iterable[Source]) -> pl.DataFrame:
         tree = source.tree()
         if tree is None:
             continue
-        lines = source.content.decode("utf-8", "replace").splitlines()
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 line = " ".join((ast.get_docstring(node) or "").partition("\n")[0].split())
-                code = code_line(node, lines)
+                code = code_line(node)
                 if len(line.split()) >= 2 and code.count(" ") < CODE_WORDS:
                     rows.setdefault(code, (line, sorted(identifiers(node))))
     return pl.DataFrame(
@@ -52,12 +52,12 @@ def pair_rows(sources: Iterable[Source]) -> pl.DataFrame:
     )
 
 
-def code_line(function: Function, lines: list[str]) -> str:
-    """The head and the body of a function in one line, without its docstring."""
+def code_line(function: Function) -> str:
+    """The head and the body of a function in one line, without docstring, comments, decorators."""
+    bare = copy.copy(function)
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-    head = lines[function.lineno - 1 : max(function.lineno, function.body[0].lineno - 1)]
-    rest = lines[body[0].lineno - 1 : body[-1].end_lineno] if body else []
-    return " ".join(" ".join([*head, *rest]).split())
+    bare.body, bare.decorator_list = body or [ast.Pass()], []
+    return " ".join(ast.unparse(bare).split())
 
 
 def identifiers(function: Function) -> set[str]:

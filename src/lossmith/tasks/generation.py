@@ -26,7 +26,7 @@ from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, encode_part
 from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
-from lossmith.tasks.transformer import Transformer
+from lossmith.tasks.transformer import Transformer, check_sizes
 
 ROWS_AT_ONCE = 128  # in evaluation
 
@@ -63,7 +63,8 @@ class GenerationProblem(Problem):
         """The objective on one batch; a term on keywords alone is added to cross-entropy."""
         logits = model(batch.source, batch.given)
         if feed == "logits+class":
-            whole: Tensor = objective(logits, batch.target)
+            real = batch.target != IGNORED  # as a mask: not every objective ignores an index
+            whole: Tensor = objective(logits, torch.where(real, batch.target, 0), mask=real)
             return whole
         divisors = self._divisors(batch, objective)
         if feed == "logits+keywords+marked":
@@ -92,12 +93,12 @@ class GenerationProblem(Problem):
         """Each metric of what the model says on the whole part, in plain text."""
         model.eval()
         texts = self.parts[part].text
-        likelihood_alone = all(metric.base == "perplexity" for metric in metrics)
+        names = {metric.base for metric in metrics}
         outputs = Outputs(
-            texts.targets if likelihood_alone else self.say(model, part),
+            self.say(model, part) if names - {"perplexity"} else texts.targets,
             texts.targets,
             texts.keywords,
-            token_cost=self._token_cost(model, part),
+            token_cost=self._token_cost(model, part) if "perplexity" in names else math.nan,
             corpus_score=corpus_score,
         )
         return {metric.name: float(metric.function(outputs)) for metric in metrics}
@@ -201,7 +202,7 @@ class GenerationTask(Task):
         **GENERATION_SETTINGS,
     }
     feeds = {
-        "logits+class": "objective(logits, target)  # [B, T, V], [B, T]; -100 = padding",
+        "logits+class": "objective(logits, target, mask=real)  # [B, T, V], [B, T], [B, T]",
         "logits+keywords+marked": (
             "objective(logits, target, keywords, marked, divisor=(tokens, asked, tokens))"
             "  # marked [B, T] bool; keywords: token ids of each row"
@@ -214,6 +215,12 @@ class GenerationTask(Task):
             "lm.cross_entropy(logits, target) + factor * objective(logits, keywords, target=target)"
         ),
     }
+
+    def check(self, loss: str, settings: Mapping[str, Any]) -> None:
+        """Raise unless the loss fits, and the sizes of the model go together."""
+        super().check(loss, settings)
+        if settings["model"] == "transformer":
+            check_sizes(settings["dimension"], settings["heads"])
 
     def problem(self, data: str, settings: Mapping[str, Any]) -> GenerationProblem:
         """The data in tensors."""

@@ -86,11 +86,7 @@ class Transformer(Seq2Seq):
         dropout: float,
     ) -> None:
         super().__init__()
-        if dimension % heads or dimension % 2:
-            raise ValueError(
-                f"dimension={dimension} must be even and divide into heads={heads}; "
-                f"try dimension={math.lcm(2, heads) * max(1, dimension // math.lcm(2, heads))}."
-            )
+        check_sizes(dimension, heads)
         self.embedding = TiedEmbedding(vocabulary, dimension)
         self.encoder, self.decoder = (
             nn.ModuleList(
@@ -150,6 +146,16 @@ class Transformer(Seq2Seq):
         x = x + sinusoids(place, x.shape[-1])
         dropped: Tensor = self.dropout(x)
         return dropped
+
+
+def check_sizes(dimension: int, heads: int) -> None:
+    """Raise unless the heads can share the dimension, and sines and cosines its two halves."""
+    if dimension % heads or dimension % 2:
+        step = math.lcm(2, heads)
+        raise ValueError(
+            f"dimension={dimension} must be even and divide into heads={heads}; "
+            f"try dimension={step * max(1, dimension // step)}."
+        )
 
 
 def sinusoids(place: Tensor, dimension: int) -> Tensor:
