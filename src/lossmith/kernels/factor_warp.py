@@ -15,7 +15,13 @@ from torch.autograd.function import once_differentiable
 
 from lossmith.core.numerics import full_precision
 from lossmith.kernels.known_items import KnownItems
-from lossmith.kernels.violators import Weighting, dot_scores, rank_weight, sample_violators
+from lossmith.kernels.violators import (
+    CACHED_VECTORS,
+    Weighting,
+    dot_scores,
+    rank_weight,
+    sample_violators,
+)
 
 
 def factor_warp(
@@ -90,36 +96,33 @@ class _FactorWARP(torch.autograd.Function):
         margin: float,
         l2: float,
     ) -> Tensor:
-        user = user_vectors.index_select(0, users)
-        good = item_vectors.index_select(0, positive)
-        bad = item_vectors.index_select(0, drawn.item)
-        between = bad - good
-        excess = torch.linalg.vecdot(user, between) + margin
-        excess += item_bias.index_select(0, drawn.item) - item_bias.index_select(0, positive)
-        found, count = drawn.found, max(len(users), 1)
-        # Zero times an infinite score is NaN; a row without a violator costs exactly 0.
-        total = torch.where(found, weight * excess, 0.0).sum()
-
-        slope = (weight / count).unsqueeze(-1)
-        pull = slope * user
-        by_user, by_good, by_bad = slope * between, -pull, pull
-        if l2 > 0:
-            real = found.unsqueeze(-1).to(bad.dtype)
-            squares = user.square() + good.square() + real * bad.square()
-            total = total + l2 * squares.sum()
-            by_user.add_(user, alpha=2 * l2 / count)
-            by_good.add_(good, alpha=2 * l2 / count)
-            by_bad = by_bad + real * bad * (2 * l2 / count)
-        flat = slope.squeeze(-1)
-        ctx.save_for_backward(
-            torch.zeros_like(user_vectors).index_add_(0, users, by_user),
-            torch.zeros_like(item_vectors)
-            .index_add_(0, positive, by_good)
-            .index_add_(0, drawn.item, by_bad),
-            torch.zeros_like(item_bias)
-            .index_add_(0, positive, -flat)
-            .index_add_(0, drawn.item, flat),
-        )
+        count = max(len(users), 1)
+        gradients = [torch.zeros_like(t) for t in (user_vectors, item_vectors, item_bias)]
+        by_user, by_item, by_bias = gradients
+        total = user_vectors.new_zeros(())
+        # Pieces whose vectors stay in the cache, where that is how memory works.
+        step = CACHED_VECTORS if users.device.type == "cpu" else count
+        columns = (users, positive, drawn.item, drawn.found, weight)
+        for u, p, n, found, w in zip(*(column.split(step) for column in columns), strict=True):
+            user = user_vectors.index_select(0, u)
+            good, bad = item_vectors.index_select(0, p), item_vectors.index_select(0, n)
+            between = bad - good
+            excess = torch.linalg.vecdot(user, between) + margin
+            excess += item_bias.index_select(0, n) - item_bias.index_select(0, p)
+            # Zero times an infinite score is NaN; a row without a violator costs exactly 0.
+            total += torch.where(found, w * excess, 0.0).sum()
+            slope = w / count
+            pull = slope.unsqueeze(-1) * user
+            by_item.index_add_(0, p, pull, alpha=-1).index_add_(0, n, pull)
+            by_bias.index_add_(0, p, slope, alpha=-1).index_add_(0, n, slope)
+            by_user.index_add_(0, u, between.mul_(slope.unsqueeze(-1)))
+            if l2 > 0:
+                bad *= found.unsqueeze(-1)
+                total += l2 * sum(one.square().sum() for one in (user, good, bad))
+                by_user.index_add_(0, u, user, alpha=2 * l2 / count)
+                by_item.index_add_(0, p, good, alpha=2 * l2 / count)
+                by_item.index_add_(0, n, bad, alpha=2 * l2 / count)
+        ctx.save_for_backward(*gradients)
         return total / count
 
     @staticmethod
