@@ -7,12 +7,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Tests run side by side; threads inside each would only get in each other's way.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help demo test ray lint types layers generated unit wheel clean
+.PHONY: help demo test ray lint types layers generated unit wheel bench clean
 
 help:
 	@echo "make demo    compare losses on text that every Python has, in about two minutes"
 	@echo "make test    everything that must hold before a change lands"
 	@echo "make ray     the tests that need a Ray cluster, with Ray installed"
+	@echo "make bench   a short run of the benchmarks, with the peers that are installed already"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/.demo
@@ -52,6 +53,10 @@ wheel: $(VENV)/.test
 	  --constraint constraints.txt dist/*.whl
 	cd build && clean/bin/python ../tools/smoke.py
 
+# `python -m benchmarks` is the long run: it installs the peers first, and takes hours.
+bench: $(VENV)/.test
+	PYTHONPATH=src $(BIN)/python -m benchmarks --quick --no-memory
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -64,4 +69,4 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench build dist demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

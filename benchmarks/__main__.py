@@ -24,6 +24,8 @@ QUICK_FOLDER = ROOT / ".bench" / "quick"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 2 for a usage error."""
     given = parser().parse_args(arguments)
+    if given.action == "install":
+        return install()
     cases = load_cases()
     try:
         wanted = chosen(cases, given.only)
@@ -38,8 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for case in wanted:
             print(f"{case.name}: {', '.join(case.contenders)}")
         return 0
-    if given.action == "install":
-        return install()
     if given.action == "run":
         if given.fresh:
             for case in wanted:
@@ -85,8 +85,8 @@ def options(given: argparse.Namespace) -> Options:
 def chosen(cases: dict[str, Case], only: Sequence[str] | None) -> list[Case]:
     """The cases whose name has one of the texts in it."""
     found = [case for name, case in cases.items() if not only or any(text in name for text in only)]
-    if not found:
-        raise ValueError(f"no row has {' or '.join(only or [])} in its name: {', '.join(cases)}.")
+    if only and not found:
+        raise ValueError(f"no row has {' or '.join(only)} in its name: {', '.join(cases)}.")
     return found
 
 

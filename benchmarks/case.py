@@ -58,6 +58,8 @@ class Case:
     # How many of something one run handles, and its name, to show a rate ("samples").
     handled: Callable[[Size], float] | None = None
     unit: str = ""
+    # What the value of a run is called on the page, where it is worth showing.
+    value: str = ""
 
 
 def is_ours(contender: str) -> bool:

@@ -137,6 +137,7 @@ def _size_table(case: Case, measurement: Measurement) -> list[str]:
     head += ["x floor"] if has_floor(measurement) else []
     head += ["x ours", "MiB"]
     head += [f"{case.unit}/s"] if rated else []
+    head += [case.value] if case.value else []
     lines = [
         f"**{label(size)}** (load {measurement['load'][0]:.1f} to {measurement['load'][1]:.1f})",
         "",
@@ -157,6 +158,8 @@ def _size_table(case: Case, measurement: Measurement) -> list[str]:
             if rated:
                 assert case.handled is not None
                 cells.append(f"{case.handled(size) / wall.median:,.0f}")
+            if case.value:
+                cells.append("" if one["value"] is None else f"{one['value']:.4f}")
         named = f"**{name}**" if is_ours(name) else name
         lines.append(f"| {named} | {' | '.join(cells)} |")
     return [*lines, ""]

@@ -87,7 +87,9 @@ def test_warp_is_fed_the_first_violator_of_each_positive(margin):
     known = taken(problem, "train")
     size = {"": 1.0, "margin=0.5": 0.5, "margin=3": 3.0}[margin]
     found = 0
-    for batch, (positive, negative, given) in fed(problem, f"warp({margin})", max_trials=30):
+    # The knob keeps to the form that calls the objective; the fused one is held to it below.
+    loss = f"warp(reduction='sum'{margin and ', '}{margin})"
+    for batch, (positive, negative, given) in fed(problem, loss, max_trials=30):
         assert positive.int().tolist() == batch.items.tolist()
         assert given["num_items"] == tiny.ITEMS
         for r, user in enumerate(batch.users.tolist()):
@@ -103,6 +105,33 @@ def test_warp_is_fed_the_first_violator_of_each_positive(margin):
             else:
                 assert len(violators) <= 1  # one item in nine can hide from thirty draws
     assert found > tiny.USERS
+
+
+@pytest.mark.parametrize("loss", ["warp", "warp(margin=0.3, weighting='harmonic')"])
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+def test_fused_warp_is_the_objective_fed_with_the_violators(loss, l2, monkeypatch):
+    def gradients():
+        problem = tiny.recommendation()
+        settings, objective = tiny.settings("recommendation", l2=l2, max_trials=4), from_text(loss)
+        torch.manual_seed(0)
+        model = problem.model(settings)
+        for table in (model.users, model.items, model.item_bias):
+            torch.nn.init.normal_(table.weight)
+        costs = [
+            problem.cost(model, batch, objective, TASK.feed(objective.spec))
+            for batch in problem.batches(settings, 0, 1)
+        ]
+        torch.stack(costs).sum().backward()
+        tables = (model.users, model.items, model.item_bias)
+        return torch.stack(costs).detach(), [table.weight.grad for table in tables]
+
+    fused, fused_gradients = gradients()
+    monkeypatch.setattr(recommendation, "_is_fused", lambda objective: False)
+    given, given_gradients = gradients()
+    assert (given > 0).sum() > 3
+    torch.testing.assert_close(fused, given)
+    for one, other in zip(fused_gradients, given_gradients, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_whole_catalogue_is_every_item_that_the_user_has_not_taken():

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from lossmith.compare.plan import read_setting
 from lossmith.tasks import TASK_FAMILIES
 from lossmith.tasks.registry import load_task
+from tasks import tiny
 
 
 def resolve(family: str = "classification", /, **given):
@@ -118,3 +120,16 @@ def test_the_deciding_metric_comes_first_and_once():
 def test_an_unknown_task_is_answered_with_a_suggestion():
     with pytest.raises(ValueError, match="Did you mean 'tagging'"):
         load_task("taging")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adamw", torch.optim.AdamW), ("adagrad", torch.optim.Adagrad)]
+)
+def test_the_optimizer_is_the_one_that_was_chosen(name, kind):
+    learner = load_task("recommendation").learner(
+        tiny.recommendation(), "warp", tiny.settings("recommendation", optimizer=name), 0
+    )
+    before = learner.model.users.weight.detach().clone()
+    assert type(learner.optimizer) is kind
+    assert learner.epoch() > 0
+    assert (learner.model.users.weight != before).any()

@@ -9,9 +9,14 @@ from torch import Tensor
 
 from lossmith.core.validate import check_values, check_whole_number, shape_text
 
+# Up to here a table of all pairs, a byte each, answers faster than a search among the known ones.
+TABLE_CELLS = 1 << 26
+
 
 class KnownItems:
     """The items each user is known to like, in memory proportional to the number of pairs.
+
+    A catalogue and users that fit get a table of at most 64 MiB beside them, for speed.
 
     ``rows(users)`` is the same set with row r standing for ``users[r]``, as a batch needs it.
 
@@ -46,6 +51,7 @@ class KnownItems:
         self._pairs = torch.cat([pairs, end])
         self._gaps = torch.cat([pairs - place, end])
         self._users: Tensor | None = None
+        self._table = self._make_table(pairs)
 
     def __len__(self) -> int:
         return len(self._pairs) - 1
@@ -84,12 +90,17 @@ class KnownItems:
         """The same pairs on another device."""
         moved = copy.copy(self)
         moved._pairs, moved._gaps = self._pairs.to(device), self._gaps.to(device)
+        moved._table = None if self._table is None else self._table.to(device)
         moved._users = None if self._users is None else self._users.to(device)
         return moved
 
     def contains(self, rows: Tensor, items: Tensor) -> Tensor:
         """Whether each of ``items [R, k]`` is known for its row ``rows [R]``."""
         wanted = self._start(rows) + items
+        if self._table is not None:
+            # A user beyond the last known one ends at the last cell, which is nobody's.
+            flat = wanted.flatten().clamp_(0, len(self._table) - 1)
+            return self._table.index_select(0, flat).view_as(wanted)
         found: Tensor = self._pairs[torch.searchsorted(self._pairs, wanted)] == wanted
         return found
 
@@ -118,9 +129,17 @@ class KnownItems:
         table[row, pair - start[row, 0]] = True
         return table
 
+    def _make_table(self, pairs: Tensor) -> Tensor | None:
+        """True in the cell of every known pair, with one more cell at the end, False."""
+        users = int(pairs[-1]) // self.num_items + 1 if len(pairs) else 0
+        if users * self.num_items > TABLE_CELLS:
+            return None
+        cells = users * self.num_items + 1
+        return torch.zeros(cells, dtype=torch.bool, device=pairs.device).index_fill_(0, pairs, True)
+
     def _start(self, rows: Tensor) -> Tensor:
         """What the keys of each row's user begin with, ``[R, 1]``."""
-        users = rows if self._users is None else self._users[rows]
+        users = rows if self._users is None else self._users.index_select(0, rows)
         return (users * self.num_items).unsqueeze(-1)
 
     def _first(self, start: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.embedded import embedded
 from lossmith.data.interactions import InteractionData, read_interactions, split_interactions
+from lossmith.kernels.factor_warp import factor_warp
 from lossmith.kernels.known_items import KnownItems
 from lossmith.kernels.violators import dot_scores, sample_violators
 from lossmith.metrics.recommendation import top_k_metrics
@@ -65,9 +66,27 @@ class RecommendationProblem(Problem):
     def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
         """The objective on one batch, and the penalty on the vectors that the batch used."""
         assert isinstance(model, Factorization)
+        if _is_fused(objective):
+            return self.fused_warp(model, batch, objective)
         value, penalty = _FEEDS[feed](self, model, batch, objective)
         l2 = batch.settings["l2"]
         return value + l2 * penalty.mean() if l2 > 0 else value
+
+    def fused_warp(self, model: Factorization, batch: Batch, objective: Objective) -> Tensor:
+        """What :func:`_draws` feeds to WARP and the penalty, as one operation: the same numbers."""
+        return factor_warp(
+            model.users.weight,
+            model.items.weight,
+            model.item_bias.weight.squeeze(-1),
+            batch.users,
+            batch.items,
+            margin=_margin(objective),
+            weighting=objective.weighting,
+            max_trials=batch.settings["max_trials"],
+            known=self.known,
+            l2=batch.settings["l2"],
+            generator=batch.generator,
+        )
 
     def negatives(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         """Uniform items ``[B, count]`` for each pair, and which of them are true negatives."""
@@ -124,9 +143,7 @@ def _draws(
     problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
 ) -> Fed:
     """WARP's sampler: the first violator of each positive, and the trials it took."""
-    margin = objective.given.get("margin", objective.spec.knobs["margin"].default)
-    if not isinstance(margin, (int, float)):
-        raise ValueError(f"{objective.text}: margin={margin!r} is not a number.")
+    margin = _margin(objective)
     with torch.no_grad():
         score = dot_scores(
             model.users(batch.users), model.items.weight, model.item_bias.weight.squeeze(-1)
@@ -141,6 +158,9 @@ def _draws(
         generator=batch.generator,
     )
     scores, penalty = model(batch.users, torch.stack([batch.items, drawn.item], dim=-1))
+    # Where no violator was found item 0 stands in, which costs nothing and must not shrink either.
+    stand_in = model.items.weight[0].square().sum()
+    penalty = penalty - torch.where(drawn.found, 0.0, stand_in)
     value = objective(
         scores[:, 0],
         scores[:, 1:],
@@ -149,6 +169,18 @@ def _draws(
         mask=drawn.found.unsqueeze(-1),
     )
     return value, penalty
+
+
+def _is_fused(objective: Objective) -> bool:
+    """Whether the fused form of WARP has every knob that was given."""
+    return objective.spec.name == "warp" and objective.given.keys() <= {"margin", "weighting"}
+
+
+def _margin(objective: Objective) -> float:
+    margin = objective.given.get("margin", objective.spec.knobs["margin"].default)
+    if not isinstance(margin, (int, float)):
+        raise ValueError(f"{objective.text}: margin={margin!r} is not a number.")
+    return margin
 
 
 def _catalogue(

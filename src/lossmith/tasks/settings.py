@@ -60,8 +60,16 @@ _KIND_NAMES = {int: "whole number", float: "finite number", str: "text", bool: "
 COMMON: Mapping[str, Setting] = {
     "epochs": Setting(int, None, "passes over the training part", low=1),
     "batch_size": Setting(int, None, "training examples per step", low=1),
-    "learning_rate": Setting(float, None, "step size of Adam", low=0.0),
-    "weight_decay": Setting(float, 0.0, "decoupled weight decay of AdamW", low=0.0),
+    "optimizer": Setting(
+        str,
+        "adamw",
+        "what follows the gradient; adagrad wants larger steps, and suits rare rows of a table",
+        choices=("adamw", "adagrad"),
+    ),
+    "learning_rate": Setting(float, None, "step size of the optimizer", low=0.0),
+    "weight_decay": Setting(
+        float, 0.0, "weight decay of the optimizer; decoupled in AdamW", low=0.0
+    ),
     "test": Setting(float, 0.2, "share held out for the test, where the data has none", low=0.0),
     "valid": Setting(
         float,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -198,8 +198,14 @@ def _some(tune: Tune | None) -> object:
     return float(f"{(tune.low * tune.high) ** 0.5 if tune.log else (tune.low + tune.high) / 2:.1g}")
 
 
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adagrad": torch.optim.Adagrad,
+}
+
+
 class GradientLearner(Learner):
-    """A reference model trained by AdamW under one objective."""
+    """A reference model trained by gradients under one objective."""
 
     def __init__(
         self, task: Task, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int
@@ -209,7 +215,8 @@ class GradientLearner(Learner):
         self.model: nn.Module = problem.model(settings)
         self.objective = from_text(loss)
         self.feed = task.feed(self.objective.spec)
-        self.optimizer = torch.optim.AdamW(
+        optimizer = OPTIMIZERS[settings["optimizer"]]
+        self.optimizer = optimizer(
             self.model.parameters(),
             lr=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
