@@ -91,6 +91,14 @@ def cross_entropy(
     check_range("label_smoothing", label_smoothing, 0.0, 1.0)
     classes = logits.shape[-1]
     (logits,) = upcast(logits)
+    plain = class_weight is None and label_smoothing == 0.0 and target.dim() == logits.dim() - 1
+    if plain and labels.all_are_classes(target, classes, ignore_index, mask):
+        check_leading_shape(logits, "logits", target=target)
+        rows = F.cross_entropy(
+            logits.reshape(-1, classes), target.reshape(-1).long(), reduction="none"
+        )
+        cost = rows.reshape(target.shape)
+        return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
     scale = labels.per_class("class_weight", 1.0 if class_weight is None else class_weight, logits)
     if target.is_floating_point() and target.dim() == logits.dim():
         check_same_shape(logits=logits, target=target)

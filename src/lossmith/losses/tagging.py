@@ -13,6 +13,7 @@ from lossmith.core.numerics import logistic_cost, upcast
 from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.spec import Tune, objective
 from lossmith.core.validate import (
+    all_within,
     check_choice,
     check_float,
     check_mask,
@@ -98,7 +99,8 @@ def _observed(labels: Tensor, missing: float, mask: Tensor | None) -> tuple[Tens
     expected = f"a label in [0, 1] or missing={missing:g}"
     if not math.isnan(missing):
         expected += ' (if NaN marks a missing label, type missing=float("nan"))'
-    check_values("labels", found, (found >= 0) & (found <= 1), expected)
+    if not all_within(found, 0.0, 1.0):
+        check_values("labels", found, (found >= 0) & (found <= 1), expected)
     return found, observed
 
 
