@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lossmith.core.numerics import upcast
@@ -67,11 +68,28 @@ def class_index(
     return torch.where(valid, counted, 0), valid
 
 
-def all_are_classes(target: Tensor, classes: int, ignore_index: int, mask: Tensor | None) -> bool:
-    """Whether every target is known to be a class that counts, so that no mask is needed."""
-    whole = not (target.is_floating_point() or target.is_complex() or target.dtype is torch.bool)
-    counts = mask is None and not 0 <= ignore_index < classes
-    return whole and counts and all_within(target, 0, classes - 1)
+def plain_class_costs(
+    logits: Tensor, target: Tensor, ignore_index: int, mask: Tensor | None
+) -> Tensor | None:
+    """Minus the log-probability of each class by torch's own kernel, where all are known to count.
+
+    None where some may not (or nothing may be known): the general way is the caller's.
+    """
+    classes = logits.shape[-1]
+    index = not (target.is_floating_point() or target.is_complex() or target.dtype is torch.bool)
+    if not index or mask is not None or target.shape != logits.shape[:-1] or target.dim() == 0:
+        return None
+    if 0 <= ignore_index < classes or not all_within(target, 0, classes - 1):
+        return None
+    if target.dim() == 1:
+        return F.cross_entropy(logits, target.long(), reduction="none")
+    rows, flat = logits.reshape(-1, classes), target.reshape(-1).long()
+    return F.cross_entropy(rows, flat, reduction="none").reshape(target.shape)
+
+
+def rows_or_zero(rows: Tensor, mask: Tensor | None) -> Tensor:
+    """The rows, 0 in those that the mask leaves out."""
+    return rows if mask is None else torch.where(mask.unsqueeze(-1), rows, 0.0)
 
 
 def check_signs(name: str, target: Tensor, mask: Tensor | None) -> None:

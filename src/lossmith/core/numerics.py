@@ -104,9 +104,11 @@ def logistic_cost(logits: Tensor, target: Tensor, positive: float | Tensor = 1.0
     return positive * target * yes + (1.0 - target) * no
 
 
-def row_log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
+def row_log_softmax(logits: Tensor, valid: Tensor | None) -> Tensor:
     """Log-probabilities, with rows that do not count kept out of value and gradient."""
     (logits,) = upcast(logits)
+    if valid is None:
+        return logits.log_softmax(dim=-1)
     return torch.where(valid.unsqueeze(-1), logits, 0.0).log_softmax(dim=-1)
 
 
