@@ -89,7 +89,6 @@ def cross_entropy(
     """
     labels.check_rows("logits", logits, mask, weight)
     check_range("label_smoothing", label_smoothing, 0.0, 1.0)
-    classes = logits.shape[-1]
     (logits,) = upcast(logits)
     if class_weight is None and label_smoothing == 0.0:
         cost = labels.plain_class_costs(logits, target, ignore_index, mask)
@@ -101,12 +100,12 @@ def cross_entropy(
         labels.check_distribution("target", target, mask)
         log_p = row_log_softmax(logits, mask)
         q = labels.rows_or_zero(target.to(log_p.dtype), mask)
-        q = q * (1.0 - label_smoothing) + label_smoothing / classes
+        q = q * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
         cost = -times_log(scale * q, log_p).sum(dim=-1)
         return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
     check_leading_shape(logits, "logits", target=target)
     index, valid = labels.class_index(
-        "target", target, classes, ignore_index=ignore_index, mask=mask
+        "target", target, logits.shape[-1], ignore_index=ignore_index, mask=mask
     )
     log_p = row_log_softmax(logits, valid)
     own_weight = pick(scale.expand_as(log_p), index)
