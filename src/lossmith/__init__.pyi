@@ -39,6 +39,7 @@ from lossmith.losses.retrieval import info_nce as info_nce
 from lossmith.losses.retrieval import nt_xent as nt_xent
 from lossmith.losses.retrieval import triplet as triplet
 from lossmith.losses.tagging import masked_binary_cross_entropy as masked_binary_cross_entropy
+from lossmith.losses.tagging import pairwise_auc as pairwise_auc
 from lossmith.modules import AbsoluteError as AbsoluteError
 from lossmith.modules import ApproxNDCG as ApproxNDCG
 from lossmith.modules import BPR as BPR
@@ -61,6 +62,7 @@ from lossmith.modules import MarginBinaryCrossEntropy as MarginBinaryCrossEntrop
 from lossmith.modules import MarginCrossEntropy as MarginCrossEntropy
 from lossmith.modules import MaskedBinaryCrossEntropy as MaskedBinaryCrossEntropy
 from lossmith.modules import NTXent as NTXent
+from lossmith.modules import PairwiseAUC as PairwiseAUC
 from lossmith.modules import PairwiseExponential as PairwiseExponential
 from lossmith.modules import PairwiseHinge as PairwiseHinge
 from lossmith.modules import PairwiseSquaredHinge as PairwiseSquaredHinge

@@ -8,6 +8,7 @@ from lossmith.core.numerics import Distance
 from lossmith.core.reduce import Divisor, Reduction
 from lossmith.kernels.keywords import Keywords
 from lossmith.kernels.lambda_pairs import LambdaWeighting
+from lossmith.kernels.pair_sums import Surrogate
 from lossmith.kernels.violators import Weighting
 from lossmith.losses.generation.terms import Form
 from lossmith.losses.generation.terms import Require
@@ -141,6 +142,25 @@ class MaskedBinaryCrossEntropy(Objective):
         *,
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class PairwiseAUC(Objective):
+    def __init__(
+        self,
+        *,
+        surrogate: Surrogate = ...,
+        margin: float = ...,
+        missing: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
         divisor: Divisor | None = ...,
     ) -> Tensor: ...
     __call__ = forward

@@ -21,6 +21,8 @@ def upcast(*tensors: Tensor) -> tuple[Tensor, ...]:
     >>> [t.dtype for t in upcast(torch.zeros(1, dtype=torch.float16), torch.zeros(1))]
     [torch.float32, torch.float32]
     """
+    if all(tensor.dtype is torch.float32 for tensor in tensors):
+        return tensors
     dtype = torch.float32
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)
@@ -96,12 +98,17 @@ def logistic_cost(logits: Tensor, target: Tensor, positive: float | Tensor = 1.0
     >>> logistic_cost(torch.zeros(2), torch.tensor([1.0, 0.0]), positive=3.0)  # 3 log 2, log 2
     tensor([2.0794, 0.6931])
     """
-    return positive * target * softplus(-logits) + (1.0 - target) * softplus(logits)
+    yes, no = softplus(-logits), softplus(logits)
+    if isinstance(positive, float) and positive == 1.0:
+        return torch.lerp(no, yes, target)  # exact at both ends
+    return positive * target * yes + (1.0 - target) * no
 
 
-def row_log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
+def row_log_softmax(logits: Tensor, valid: Tensor | None) -> Tensor:
     """Log-probabilities, with rows that do not count kept out of value and gradient."""
     (logits,) = upcast(logits)
+    if valid is None:
+        return logits.log_softmax(dim=-1)
     return torch.where(valid.unsqueeze(-1), logits, 0.0).log_softmax(dim=-1)
 
 

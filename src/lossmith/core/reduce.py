@@ -51,7 +51,7 @@ def reduce(
         )
     check_same_shape(cost=cost, valid=valid, weight=weight, count=count)
     if valid is not None:
-        cost = torch.where(valid, cost, torch.zeros_like(cost))
+        cost = torch.where(valid, cost, 0.0)
     if weight is not None:
         weight = weight.to(cost.dtype)
         # Inert before the product too: the gradient of the cost is the weight.

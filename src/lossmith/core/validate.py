@@ -171,6 +171,27 @@ def check_values(name: str, tensor: Tensor, good: Tensor, expected: str) -> None
     raise ValueError(f"{name}{where} is {shown}; expected {expected}.")
 
 
+def all_within(tensor: Tensor, low: float, high: float) -> bool:
+    """Whether every value is known to lie in [low, high]: one pass, without a mask.
+
+    False also where the values may not be looked at. A check that this settles need not build the
+    mask that would point at the offender.
+    """
+    if not values_readable(tensor) or tensor.dtype is torch.bool:
+        return False
+    if tensor.numel() == 0:
+        return True
+    least, most = torch.aminmax(tensor.detach())
+    return low <= least.item() and most.item() <= high  # a NaN is neither
+
+
+def check_finite(name: str, tensor: Tensor, expected: str) -> None:
+    """Raise with the first offender and its position unless no value is NaN or infinite."""
+    largest = torch.finfo(tensor.dtype).max
+    if values_readable(tensor) and not all_within(tensor, -largest, largest):
+        check_values(name, tensor, tensor.isfinite(), expected)
+
+
 def check_class_index(
     name: str, target: Tensor, classes: int, ignore_index: int | None = None
 ) -> None:
@@ -180,6 +201,8 @@ def check_class_index(
             f"{name} must hold class indices of an integer type; got {target.dtype} "
             f"{shape_text(target)}. Try {name}.long()."
         )
+    if not values_readable(target) or all_within(target, 0, classes - 1):
+        return
     good = (target >= 0) & (target < classes)
     expected = f"a class index in [0, {classes - 1}]"
     if ignore_index is not None:

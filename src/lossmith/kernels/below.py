@@ -22,6 +22,9 @@ def log_sum_below(scores: Tensor, relevance: Tensor, items: Tensor) -> tuple[Ten
     """
     if scores.device.type != "mps":
         scores = scores.double()
+    # The logarithm of a running sum that is still 0 has no derivative.
+    limit = torch.finfo(scores.dtype).max ** 0.5
+    scores = scores.clamp(-limit, limit)
     if not relevance.is_floating_point():
         relevance = relevance.double()
     ordered, order = torch.where(items, relevance, torch.inf).sort(dim=-1)

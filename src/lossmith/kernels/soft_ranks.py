@@ -21,7 +21,7 @@ from lossmith.kernels.panels import (
 from lossmith.kernels.sorted_lists import sort_lists
 
 # So many pairs (of all lists together) are fastest one by one: measured, forward and backward.
-ALL_PAIRS_UP_TO = 2**18
+ALL_PAIRS_UP_TO = 2**20
 
 
 def soft_ranks(scores: Tensor, items: Tensor) -> Tensor:
@@ -30,11 +30,10 @@ def soft_ranks(scores: Tensor, items: Tensor) -> Tensor:
     >>> soft_ranks(torch.tensor([0.0, 0.0, 99.0]), torch.ones(3).bool())
     tensor([2.5000, 2.5000, 1.0000])
     """
-    n = scores.shape[-1]
-    if scores.numel() * n <= ALL_PAIRS_UP_TO or scores.device.type == "mps":
-        above = (scores.unsqueeze(-2) - scores.unsqueeze(-1)).sigmoid()
-        others = items.unsqueeze(-2) & ~torch.eye(n, dtype=torch.bool, device=scores.device)
-        return 1.0 + torch.where(others, above, 0.0).sum(dim=-1)
+    if scores.numel() * scores.shape[-1] <= ALL_PAIRS_UP_TO or scores.device.type == "mps":
+        sources = scores.masked_fill(~items, -torch.inf)  # above nothing
+        above = (sources.unsqueeze(-2) - scores.unsqueeze(-1)).sigmoid()
+        return 0.5 + above.sum(dim=-1)  # an item itself adds the other half
     apply: Any = _soft_ranks if torch.compiler.is_compiling() else _SoftRanks.apply
     ranks: Tensor = apply(*flat_lists(scores, items))
     return ranks.reshape(scores.shape)

@@ -89,21 +89,23 @@ def cross_entropy(
     """
     labels.check_rows("logits", logits, mask, weight)
     check_range("label_smoothing", label_smoothing, 0.0, 1.0)
-    classes = logits.shape[-1]
     (logits,) = upcast(logits)
+    if class_weight is None and label_smoothing == 0.0:
+        cost = labels.plain_class_costs(logits, target, ignore_index, mask)
+        if cost is not None:
+            return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
     scale = labels.per_class("class_weight", 1.0 if class_weight is None else class_weight, logits)
     if target.is_floating_point() and target.dim() == logits.dim():
         check_same_shape(logits=logits, target=target)
         labels.check_distribution("target", target, mask)
-        valid = labels.all_rows(logits) if mask is None else mask
-        log_p = row_log_softmax(logits, valid)
-        q = torch.where(valid.unsqueeze(-1), target.to(log_p.dtype), 0.0)
-        q = q * (1.0 - label_smoothing) + label_smoothing / classes
+        log_p = row_log_softmax(logits, mask)
+        q = labels.rows_or_zero(target.to(log_p.dtype), mask)
+        q = q * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
         cost = -times_log(scale * q, log_p).sum(dim=-1)
-        return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
+        return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
     check_leading_shape(logits, "logits", target=target)
     index, valid = labels.class_index(
-        "target", target, classes, ignore_index=ignore_index, mask=mask
+        "target", target, logits.shape[-1], ignore_index=ignore_index, mask=mask
     )
     log_p = row_log_softmax(logits, valid)
     own_weight = pick(scale.expand_as(log_p), index)
@@ -163,13 +165,12 @@ def kl_divergence(
     labels.check_rows("logits", logits, mask, weight)
     check_same_shape(logits=logits, target_probs=target_probs)
     labels.check_distribution("target_probs", target_probs, mask)
-    valid = labels.all_rows(logits) if mask is None else mask
-    log_p = row_log_softmax(logits, valid)
-    t = torch.where(valid.unsqueeze(-1), target_probs.to(log_p.dtype), 0.0)
+    log_p = row_log_softmax(logits, mask)
+    t = labels.rows_or_zero(target_probs.to(log_p.dtype), mask)
     log_t = torch.where(t > 0, t, 1.0).log()
     # One difference of logarithms: two sums of t log t and t log p would cancel near agreement.
     cost = -times_log(t, log_p - log_t).sum(dim=-1)
-    return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)
+    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 
 
 @objective(

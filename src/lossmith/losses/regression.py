@@ -13,11 +13,11 @@ from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.spec import Tune, objective
 from lossmith.core.validate import (
     check_choice,
+    check_finite,
     check_float,
     check_mask,
     check_range,
     check_same_shape,
-    check_values,
 )
 
 
@@ -265,5 +265,5 @@ def _error(
     if mask is not None:
         prediction = torch.where(mask, prediction, 0.0)
         target = torch.where(mask, target, 0.0)
-    check_values("target", target, target.isfinite(), "a finite number; leave it out with mask=")
+    check_finite("target", target, "a finite number; leave it out with mask=")
     return prediction - target

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from lossmith.core.numerics import upcast
 from lossmith.core.validate import (
+    check_finite,
     check_float,
     check_leading_shape,
     check_mask,
     check_same_shape,
-    check_values,
 )
 
 
@@ -30,7 +30,6 @@ def list_inputs(
         items = mask
         scores = torch.where(mask, scores, 0.0)
         relevance = torch.where(mask, relevance, 0)
-    check_values(
-        "relevance", relevance, relevance.isfinite(), "a finite grade; leave it out with mask="
-    )
+    if relevance.is_floating_point():
+        check_finite("relevance", relevance, "a finite grade; leave it out with mask=")
     return scores, relevance, items

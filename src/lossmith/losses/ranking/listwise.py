@@ -53,6 +53,10 @@ def listnet(
     Source: Cao et al. 2007.
     """
     scores, relevance, items = list_inputs(scores, relevance, mask, weight)
+    if mask is None and scores.shape[-1] > 0:
+        q = relevance.to(scores.dtype).softmax(dim=-1)
+        cost = -times_log(q, scores.log_softmax(dim=-1)).sum(dim=-1)
+        return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
     # A list without items stays finite by being taken as one of equal items that costs nothing.
     some = items.any(dim=-1)
     kept = items | ~some.unsqueeze(-1)

@@ -135,6 +135,8 @@ def pairwise_squared_hinge(
 
     Use as ``pairwise_hinge``, when a large violation should pull more than two small ones and the
     gradient should have no jump. Not with noisy grades, where the worst pairs are wrong labels.
+    In a long list a score more than 1e12 away from the rest blurs the sums of its batch: leave
+    such items out with ``mask``.
 
     Shapes: scores, relevance and mask (True = an item) ``[..., n]``; weight ``[...]``, one per
     list; "none" gives ``[...]``, the sum over the pairs of each list.
