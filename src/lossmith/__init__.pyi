@@ -18,6 +18,7 @@ from lossmith.losses.classification import margin_cross_entropy as margin_cross_
 from lossmith.losses.generation import keyword_hybrid as keyword_hybrid
 from lossmith.losses.generation import keyword_placement as keyword_placement
 from lossmith.losses.generation import keyword_presence as keyword_presence
+from lossmith.losses.generation import linear_cross_entropy as linear_cross_entropy
 from lossmith.losses.ranking import listnet as listnet
 from lossmith.losses.ranking import pairwise_hinge as pairwise_hinge
 from lossmith.losses.ranking import ranknet as ranknet
@@ -42,6 +43,7 @@ from lossmith.modules import KLDivergence as KLDivergence
 from lossmith.modules import KeywordHybrid as KeywordHybrid
 from lossmith.modules import KeywordPlacement as KeywordPlacement
 from lossmith.modules import KeywordPresence as KeywordPresence
+from lossmith.modules import LinearCrossEntropy as LinearCrossEntropy
 from lossmith.modules import ListNet as ListNet
 from lossmith.modules import MarginBinaryCrossEntropy as MarginBinaryCrossEntropy
 from lossmith.modules import MarginCrossEntropy as MarginCrossEntropy

@@ -8,6 +8,8 @@ from lossmith.core.numerics import Distance
 from lossmith.core.reduce import Divisor, Reduction
 from lossmith.kernels.keywords import Keywords
 from lossmith.kernels.violators import Weighting
+from lossmith.losses.generation.terms import Form
+from lossmith.losses.generation.terms import Require
 
 class CrossEntropy(Objective):
     def __init__(
@@ -165,8 +167,8 @@ class KeywordPresence(Objective):
     def __init__(
         self,
         *,
-        require: Literal['any', 'each'] = ...,
-        form: Literal['expected', 'nll'] = ...,
+        require: Require = ...,
+        form: Form = ...,
         ignore_index: int = ...,
         reduction: Reduction = ...,
     ) -> None: ...
@@ -207,8 +209,8 @@ class KeywordHybrid(Objective):
         *,
         presence: float = ...,
         placement: float = ...,
-        require: Literal['any', 'each'] = ...,
-        form: Literal['expected', 'nll'] = ...,
+        require: Require = ...,
+        form: Form = ...,
         prefix_aware: bool = ...,
         ignore_index: int = ...,
         reduction: Reduction = ...,
@@ -223,6 +225,38 @@ class KeywordHybrid(Objective):
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,
         divisor: tuple[Divisor, Divisor, Divisor] | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class LinearCrossEntropy(Objective):
+    def __init__(
+        self,
+        *,
+        class_weight: Tensor | None = ...,
+        ignore_index: int = ...,
+        label_smoothing: float = ...,
+        z_loss: float = ...,
+        margin: float = ...,
+        gamma: float = ...,
+        presence: float = ...,
+        placement: float = ...,
+        require: Require = ...,
+        form: Form = ...,
+        prefix_aware: bool = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        hidden: Tensor,
+        head: Tensor,
+        target: Tensor,
+        *,
+        bias: Tensor | None = ...,
+        keywords: Keywords | None = ...,
+        keyword_mask: Tensor | None = ...,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | tuple[Divisor, Divisor, Divisor] | None = ...,
     ) -> Tensor: ...
     __call__ = forward
 

@@ -21,6 +21,7 @@ class Example:
     needed: Mapping[str, Any] = field(default_factory=dict)  # knobs without a default
     mask: Tensor | None = None  # all True, in the shape that the objective takes
     weight: Tensor | None = None  # all ones, likewise
+    shared: tuple[int, ...] = ()  # predictions that every row uses whole: an output layer
     # What a perfect model would give: True once the predictions are right.
     solved: Callable[[tuple[Tensor, ...]], bool] = lambda predictions: True
 
@@ -32,7 +33,9 @@ class Example:
 
         return replace(
             self,
-            predictions=tuple(map(cut, self.predictions)),
+            predictions=tuple(
+                p if i in self.shared else cut(p) for i, p in enumerate(self.predictions)
+            ),
             labels=tuple(map(cut, self.labels)),
             mask=cut(self.mask),
             weight=cut(self.weight),
@@ -266,3 +269,15 @@ def _hybrid_example(seed: int) -> Example:
     # Keywords that the reference says, so that the three terms do not pull apart.
     keywords = [[int(row[0])] for row in target]
     return replace(marked, labels=(target, keywords, where), weight=torch.ones(3))
+
+
+@example_of("hidden+head+class")
+def _head_example(seed: int) -> Example:
+    target = _randint(seed, 5, 6)
+    return Example(
+        (_randn(seed, 6, 4), _randn(seed + 1, 5, 4)),
+        (target,),
+        **_ones(6),
+        shared=(1,),
+        solved=lambda p: bool(((p[0] @ p[1].T).argmax(-1) == target).all()),
+    )

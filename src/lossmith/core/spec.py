@@ -18,7 +18,17 @@ from lossmith.core.words import FAMILIES, did_you_mean
 
 # Keyword-only arguments that are part of a batch; every other one is a knob.
 BATCH_ARGUMENTS = frozenset(
-    {"mask", "weight", "divisor", "generator", "target", "trials", "keyword_mask"}
+    {
+        "mask",
+        "weight",
+        "divisor",
+        "generator",
+        "target",
+        "trials",
+        "keyword_mask",
+        "keywords",
+        "bias",
+    }
 )
 
 Inputs = Literal[
@@ -38,6 +48,7 @@ Inputs = Literal[
     "logits+keywords",
     "logits+marked",
     "logits+keywords+marked",
+    "hidden+head+class",
 ]
 Invariance = Literal["shift", "scale", "item permutation"]
 # The laws an objective may be exempt from, each with a reason; see tests/contract.

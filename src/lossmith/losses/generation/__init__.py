@@ -3,3 +3,4 @@
 from lossmith.losses.generation.keywords import keyword_hybrid as keyword_hybrid
 from lossmith.losses.generation.keywords import keyword_placement as keyword_placement
 from lossmith.losses.generation.keywords import keyword_presence as keyword_presence
+from lossmith.losses.generation.vocabulary import linear_cross_entropy as linear_cross_entropy
