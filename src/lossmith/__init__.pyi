@@ -6,6 +6,8 @@ from lossmith.core.spec import find as find
 from lossmith.core.spec import objectives as objectives
 from lossmith.core.validate import value_checks as value_checks
 from lossmith.kernels.known_items import KnownItems as KnownItems
+from lossmith.kernels.token_statistics import TokenStatistics as TokenStatistics
+from lossmith.kernels.token_statistics import token_statistics as token_statistics
 from lossmith.kernels.violators import Violators as Violators
 from lossmith.kernels.violators import dot_scores as dot_scores
 from lossmith.kernels.violators import sample_violators as sample_violators
@@ -19,6 +21,7 @@ from lossmith.losses.generation import keyword_hybrid as keyword_hybrid
 from lossmith.losses.generation import keyword_placement as keyword_placement
 from lossmith.losses.generation import keyword_presence as keyword_presence
 from lossmith.losses.generation import linear_cross_entropy as linear_cross_entropy
+from lossmith.losses.generation import sequence_risk as sequence_risk
 from lossmith.losses.ranking import listnet as listnet
 from lossmith.losses.ranking import pairwise_hinge as pairwise_hinge
 from lossmith.losses.ranking import ranknet as ranknet
@@ -51,6 +54,7 @@ from lossmith.modules import MaskedBinaryCrossEntropy as MaskedBinaryCrossEntrop
 from lossmith.modules import NTXent as NTXent
 from lossmith.modules import PairwiseHinge as PairwiseHinge
 from lossmith.modules import RankNet as RankNet
+from lossmith.modules import SequenceRisk as SequenceRisk
 from lossmith.modules import Triplet as Triplet
 from lossmith.modules import WARP as WARP
 from lossmith.modules import from_text as from_text

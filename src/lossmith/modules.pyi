@@ -8,6 +8,7 @@ from lossmith.core.numerics import Distance
 from lossmith.core.reduce import Divisor, Reduction
 from lossmith.kernels.keywords import Keywords
 from lossmith.kernels.violators import Weighting
+from lossmith.losses.generation.risk import Baseline
 from lossmith.losses.generation.terms import Form
 from lossmith.losses.generation.terms import Require
 
@@ -257,6 +258,26 @@ class LinearCrossEntropy(Objective):
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,
         divisor: Divisor | tuple[Divisor, Divisor, Divisor] | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class SequenceRisk(Objective):
+    def __init__(
+        self,
+        *,
+        estimator: Literal['score_function', 'minimum_risk'] = ...,
+        baseline: Baseline = ...,
+        alpha: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        log_probs: Tensor,
+        rewards: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
     ) -> Tensor: ...
     __call__ = forward
 

@@ -281,3 +281,17 @@ def _head_example(seed: int) -> Example:
         shared=(1,),
         solved=lambda p: bool(((p[0] @ p[1].T).argmax(-1) == target).all()),
     )
+
+
+@example_of("log_probs+rewards")
+def _samples_example(seed: int) -> Example:
+    rewards = torch.stack(
+        [torch.randperm(4, generator=torch.Generator().manual_seed(seed + i)) for i in range(5)]
+    ).float()
+    return Example(
+        (_randn(seed, 5, 4),),
+        (rewards,),
+        mask=torch.ones(5, 4, dtype=torch.bool),
+        weight=torch.ones(5),
+        solved=lambda p: bool((p[0].argmax(-1) == rewards.argmax(-1)).all()),
+    )

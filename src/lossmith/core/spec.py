@@ -49,6 +49,7 @@ Inputs = Literal[
     "logits+marked",
     "logits+keywords+marked",
     "hidden+head+class",
+    "log_probs+rewards",
 ]
 Invariance = Literal["shift", "scale", "item permutation"]
 # The laws an objective may be exempt from, each with a reason; see tests/contract.
