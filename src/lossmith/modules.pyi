@@ -229,6 +229,26 @@ class KeywordHybrid(Objective):
     ) -> Tensor: ...
     __call__ = forward
 
+class SequenceRisk(Objective):
+    def __init__(
+        self,
+        *,
+        estimator: Literal['score_function', 'minimum_risk'] = ...,
+        baseline: Baseline = ...,
+        alpha: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        log_probs: Tensor,
+        rewards: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
 class LinearCrossEntropy(Objective):
     def __init__(
         self,
@@ -258,26 +278,6 @@ class LinearCrossEntropy(Objective):
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,
         divisor: Divisor | tuple[Divisor, Divisor, Divisor] | None = ...,
-    ) -> Tensor: ...
-    __call__ = forward
-
-class SequenceRisk(Objective):
-    def __init__(
-        self,
-        *,
-        estimator: Literal['score_function', 'minimum_risk'] = ...,
-        baseline: Baseline = ...,
-        alpha: float = ...,
-        reduction: Reduction = ...,
-    ) -> None: ...
-    def forward(
-        self,
-        log_probs: Tensor,
-        rewards: Tensor,
-        *,
-        mask: Tensor | None = ...,
-        weight: Tensor | None = ...,
-        divisor: Divisor | None = ...,
     ) -> Tensor: ...
     __call__ = forward
 

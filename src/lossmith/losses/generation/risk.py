@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lossmith.core.numerics import upcast
 from lossmith.core.reduce import Divisor, Reduction, reduce
-from lossmith.core.spec import Law, objective
+from lossmith.core.spec import objective
 from lossmith.core.validate import (
     check_choice,
     check_float,
@@ -21,9 +21,6 @@ from lossmith.core.validate import (
 from lossmith.kernels.collapse import LOG_ZERO
 
 Baseline = Literal["mean", "leave-one-out", "none"]
-SURROGATE: dict[Law, str] = {
-    "dead knob": "alpha acts under estimator='minimum_risk' alone; its own tests turn it",
-}
 
 
 @objective(
@@ -35,7 +32,6 @@ SURROGATE: dict[Law, str] = {
     limit="estimator='minimum_risk', alpha=0: minus the mean reward, a constant",
     aliases=("REINFORCE", "minimum risk training", "self-critical", "RLOO", "score function"),
     paper="Williams 1992; minimum risk, Shen et al. 2016; leave-one-out, Kool et al. 2019",
-    exempt=SURROGATE,
 )
 def sequence_risk(
     log_probs: Tensor,
