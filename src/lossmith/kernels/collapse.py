@@ -187,6 +187,9 @@ def tiles(matrix: Tensor) -> Iterator[tuple[int, int]]:
 
 def _mute(tile: Tensor, valid: Tensor | None) -> None:
     """Set the rows that do not count to 0."""
-    if valid is None or (valid.device.type == "cpu" and bool(valid.all())):
+    if valid is None:
         return
-    tile.masked_fill_(~valid.unsqueeze(-1), 0.0)
+    if valid.device.type == "cpu":  # asking which rows makes nobody wait, and is faster
+        tile.index_fill_(0, (~valid).nonzero().squeeze(-1), 0.0)
+    else:
+        tile.masked_fill_(~valid.unsqueeze(-1), 0.0)
