@@ -24,6 +24,7 @@ OTHERS = {
     "lossmith.core.spec": ["find", "objectives"],
     "lossmith.core.validate": ["value_checks"],
     "lossmith.kernels.known_items": ["KnownItems"],
+    "lossmith.kernels.token_statistics": ["TokenStatistics", "token_statistics"],
     "lossmith.kernels.violators": ["Violators", "dot_scores", "sample_violators"],
     "lossmith.modules": ["from_text"],
 }

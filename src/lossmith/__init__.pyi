@@ -6,6 +6,8 @@ from lossmith.core.spec import find as find
 from lossmith.core.spec import objectives as objectives
 from lossmith.core.validate import value_checks as value_checks
 from lossmith.kernels.known_items import KnownItems as KnownItems
+from lossmith.kernels.token_statistics import TokenStatistics as TokenStatistics
+from lossmith.kernels.token_statistics import token_statistics as token_statistics
 from lossmith.kernels.violators import Violators as Violators
 from lossmith.kernels.violators import dot_scores as dot_scores
 from lossmith.kernels.violators import sample_violators as sample_violators
@@ -18,6 +20,8 @@ from lossmith.losses.classification import margin_cross_entropy as margin_cross_
 from lossmith.losses.generation import keyword_hybrid as keyword_hybrid
 from lossmith.losses.generation import keyword_placement as keyword_placement
 from lossmith.losses.generation import keyword_presence as keyword_presence
+from lossmith.losses.generation import linear_cross_entropy as linear_cross_entropy
+from lossmith.losses.generation import sequence_risk as sequence_risk
 from lossmith.losses.ranking import approx_ndcg as approx_ndcg
 from lossmith.losses.ranking import lambda_loss as lambda_loss
 from lossmith.losses.ranking import list_mle as list_mle
@@ -56,6 +60,7 @@ from lossmith.modules import KeywordHybrid as KeywordHybrid
 from lossmith.modules import KeywordPlacement as KeywordPlacement
 from lossmith.modules import KeywordPresence as KeywordPresence
 from lossmith.modules import LambdaLoss as LambdaLoss
+from lossmith.modules import LinearCrossEntropy as LinearCrossEntropy
 from lossmith.modules import ListMLE as ListMLE
 from lossmith.modules import ListNet as ListNet
 from lossmith.modules import MarginBinaryCrossEntropy as MarginBinaryCrossEntropy
@@ -68,6 +73,7 @@ from lossmith.modules import PairwiseHinge as PairwiseHinge
 from lossmith.modules import PairwiseSquaredHinge as PairwiseSquaredHinge
 from lossmith.modules import Pinball as Pinball
 from lossmith.modules import RankNet as RankNet
+from lossmith.modules import SequenceRisk as SequenceRisk
 from lossmith.modules import SquaredError as SquaredError
 from lossmith.modules import Triplet as Triplet
 from lossmith.modules import WARP as WARP

@@ -10,6 +10,7 @@ from lossmith.kernels.keywords import Keywords
 from lossmith.kernels.lambda_pairs import LambdaWeighting
 from lossmith.kernels.pair_sums import Surrogate
 from lossmith.kernels.violators import Weighting
+from lossmith.losses.generation.risk import Baseline
 from lossmith.losses.generation.terms import Form
 from lossmith.losses.generation.terms import Require
 from lossmith.losses.ranking.ndcg import Gain
@@ -317,6 +318,58 @@ class KeywordHybrid(Objective):
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,
         divisor: tuple[Divisor, Divisor, Divisor] | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class SequenceRisk(Objective):
+    def __init__(
+        self,
+        *,
+        estimator: Literal['score_function', 'minimum_risk'] = ...,
+        baseline: Baseline = ...,
+        alpha: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        log_probs: Tensor,
+        rewards: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class LinearCrossEntropy(Objective):
+    def __init__(
+        self,
+        *,
+        class_weight: Tensor | None = ...,
+        ignore_index: int = ...,
+        label_smoothing: float = ...,
+        z_loss: float = ...,
+        margin: float = ...,
+        gamma: float = ...,
+        presence: float = ...,
+        placement: float = ...,
+        require: Require = ...,
+        form: Form = ...,
+        prefix_aware: bool = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        hidden: Tensor,
+        head: Tensor,
+        target: Tensor,
+        *,
+        bias: Tensor | None = ...,
+        keywords: Keywords | None = ...,
+        keyword_mask: Tensor | None = ...,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | tuple[Divisor, Divisor, Divisor] | None = ...,
     ) -> Tensor: ...
     __call__ = forward
 

@@ -133,7 +133,7 @@ def test_order_of_the_batch_does_not_matter(case: Case) -> None:
         return value[order] if isinstance(value, Tensor) else [value[i] for i in order.tolist()]
 
     shuffled = Example(
-        tuple(map(shuffle, example.predictions)),
+        tuple(p if i in example.shared else shuffle(p) for i, p in enumerate(example.predictions)),
         tuple(map(shuffle, example.labels)),
         example.needed,
     )

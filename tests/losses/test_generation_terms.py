@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import lossmith as lm
+from lossmith.kernels import collapse
 from lossmith.losses.generation import keyword_hybrid, keyword_placement, keyword_presence
 
 REQUIRE = ("any", "each")
@@ -192,3 +193,27 @@ def test_errors_name_what_is_wrong() -> None:
         keyword_hybrid(logits, target, [1], mask, placement=-0.1)
     with pytest.raises(ValueError, match=r"keyword_mask \(5, 4\) must have the shape of logits"):
         keyword_hybrid(logits, target, [1], mask.T)
+
+
+@pytest.mark.parametrize("keywords", [[1, (1, 2)], [[1], [2, 2], [(0, 1)], []], torch.tensor([3])])
+def test_a_large_vocabulary_takes_tiles_to_the_same_numbers(
+    keywords: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, target, mask = random_batch(23)
+    marked = torch.isin(target, torch.tensor([1, 2]))
+    for require, form in itertools.product(REQUIRE, FORMS):
+        knobs = {"require": require, "form": form, "mask": mask}
+        results = []
+        for small in (1 << 20, 0):
+            monkeypatch.setattr(collapse, "SMALL", small)
+            z = logits.clone().requires_grad_()
+            value = keyword_hybrid(z, target, keywords, marked, **knobs)
+            results.append((value, torch.autograd.grad(value, z)[0]))
+        torch.testing.assert_close(*results)
+
+
+def test_a_keyword_listed_twice_is_one_keyword() -> None:
+    logits, _, _ = random_batch(24)
+    once = keyword_presence(logits, [2, 3])
+    for twice in ([2, 3, 2], torch.tensor([2, 3, 3]), [[2, 2, 3]] * 4):
+        torch.testing.assert_close(keyword_presence(logits, twice), once)

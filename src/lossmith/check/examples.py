@@ -21,6 +21,7 @@ class Example:
     needed: Mapping[str, Any] = field(default_factory=dict)  # knobs without a default
     mask: Tensor | None = None  # all True, in the shape that the objective takes
     weight: Tensor | None = None  # all ones, likewise
+    shared: tuple[int, ...] = ()  # predictions that every row uses whole: an output layer
     # What a perfect model would give: True once the predictions are right.
     solved: Callable[[tuple[Tensor, ...]], bool] = lambda predictions: True
 
@@ -32,7 +33,9 @@ class Example:
 
         return replace(
             self,
-            predictions=tuple(map(cut, self.predictions)),
+            predictions=tuple(
+                p if i in self.shared else cut(p) for i, p in enumerate(self.predictions)
+            ),
             labels=tuple(map(cut, self.labels)),
             mask=cut(self.mask),
             weight=cut(self.weight),
@@ -314,4 +317,36 @@ def _two_scores_example(seed: int) -> Example:
         (_randn(seed, 6), _randn(seed + 1, 6)),
         (sign,),
         solved=lambda p: bool((sign * (p[0] - p[1]) >= 0).all()),
+    )
+
+
+@example_of("hidden+head+class")
+def _head_example(seed: int) -> Example:
+    target = _randint(seed, 5, 6)
+    return Example(
+        (_randn(seed, 6, 4), _randn(seed + 1, 5, 4)),
+        (target,),
+        **_ones(6),
+        shared=(1,),
+        solved=lambda p: bool(((p[0] @ p[1].T).argmax(-1) == target).all()),
+    )
+
+
+@example_of("log_probs+rewards")
+def _samples_example(seed: int) -> Example:
+    rewards = torch.stack(
+        [torch.randperm(4, generator=torch.Generator().manual_seed(seed + i)) for i in range(5)]
+    ).float()
+
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        # Free numbers are no distribution: what ends above the rest is not told apart.
+        best, worst = rewards.argmax(-1, keepdim=True), rewards.argmin(-1, keepdim=True)
+        return bool((p[0].gather(-1, best) > p[0].gather(-1, worst)).all())
+
+    return Example(
+        (_randn(seed, 5, 4),),
+        (rewards,),
+        mask=torch.ones(5, 4, dtype=torch.bool),
+        weight=torch.ones(5),
+        solved=solved,
     )

@@ -18,7 +18,17 @@ from lossmith.core.words import FAMILIES, did_you_mean
 
 # Keyword-only arguments that are part of a batch; every other one is a knob.
 BATCH_ARGUMENTS = frozenset(
-    {"mask", "weight", "divisor", "generator", "target", "trials", "keyword_mask"}
+    {
+        "mask",
+        "weight",
+        "divisor",
+        "generator",
+        "target",
+        "trials",
+        "keyword_mask",
+        "keywords",
+        "bias",
+    }
 )
 
 Inputs = Literal[
@@ -42,6 +52,8 @@ Inputs = Literal[
     "pair+sign",
     "distance+sign",
     "two scores+sign",
+    "hidden+head+class",
+    "log_probs+rewards",
 ]
 Invariance = Literal["shift", "scale", "item permutation"]
 # The name of a law of `lossmith.check` that an objective is exempt from, with a reason.

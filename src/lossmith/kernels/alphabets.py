@@ -6,7 +6,7 @@ shared and B where each sequence has its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -52,6 +52,14 @@ class Alphabets:
         columns = Columns.of(ids.reshape(-1, width), active.reshape(-1, width))
         asked = (shortest > 0) & (valid.sum(dim=-1) >= shortest)
         return cls(columns, place, named, asked)
+
+    def of_sequences(self, some: slice) -> Alphabets:
+        """Those of some sequences; their columns, which have served already, are left out."""
+        keywords = self.keywords
+        if isinstance(keywords, list) and keywords and isinstance(keywords[0], list):
+            keywords = keywords[some]
+        place = None if self.place is None else self.place[some]
+        return replace(self, place=place, keywords=keywords, asked=self.asked[some])
 
 
 def _read(

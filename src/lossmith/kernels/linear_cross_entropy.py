@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
-from lossmith.core.numerics import full_precision
+from lossmith.core.numerics import full_precision, upcast
+from lossmith.core.validate import check_float, shape_text
 from lossmith.kernels.collapse import (
     Columns,
     collapse_directly,
@@ -62,6 +62,27 @@ class Layer(NamedTuple):
         return mixed + (share * torch.where(share == 0, 0.0, self.bias)).sum()
 
 
+def checked_layer(hidden: Tensor, head: Tensor, bias: Tensor | None) -> tuple[Tensor, Layer]:
+    """Hidden states ``[..., d]`` and a layer that fits them, of one type of at least float32."""
+    check_float(hidden=hidden, head=head)
+    if hidden.dim() == 0 or head.dim() != 2 or head.shape[1] != hidden.shape[-1]:
+        raise ValueError(
+            f"head {shape_text(head)} must be [V, d], a row for each token, for hidden "
+            f"{shape_text(hidden)} of [..., d]. Try head=layer.weight of your nn.Linear(d, V)."
+        )
+    if bias is None:
+        states, matrix = upcast(hidden, head)
+        return states, Layer(matrix, None)
+    check_float(bias=bias)
+    if bias.shape != head.shape[:1]:
+        raise ValueError(
+            f"bias {shape_text(bias)} must be [V], {tuple(head.shape[:1])} for head "
+            f"{shape_text(head)}."
+        )
+    states, matrix, bias = upcast(hidden, head, bias)
+    return states, Layer(matrix, bias)
+
+
 # The cost of rows a to b, one number, from their short rows and their mixture.
 Cost = Callable[[Tensor, "Tensor | None", int, int], Tensor]
 
@@ -83,7 +104,7 @@ def linear_collapse(hidden: Tensor, layer: Layer, columns: Columns) -> Tensor:
     with full_precision(hidden):
         if is_traced(hidden, *layer):
             return collapse_directly(layer.logits(hidden), columns, None)
-        short: Tensor = _LinearCollapse.apply(hidden, *layer, *columns.tensors())
+        short: Tensor = _LinearCollapse.apply(hidden, *layer, *columns.tensors())  # type: ignore[no-untyped-call]
         return short
 
 
@@ -114,15 +135,22 @@ def one_pass(
         t is not None and t.requires_grad for t in (hidden, *layer)
     )
     if not wanted or not fits or is_traced(hidden, *layer):
-        return _by_parts(cost, hidden, layer, columns, share)
+        return by_short_rows(cost, hidden, layer, columns, share=share)
     with full_precision(hidden):
-        total: Tensor = _OnePass.apply(cost, size, hidden, *layer, share, *columns.tensors())
+        total: Tensor = _OnePass.apply(cost, size, hidden, *layer, share, *columns.tensors())  # type: ignore[no-untyped-call]
         return total
 
 
-def _by_parts(
-    cost: Cost, hidden: Tensor, layer: Layer, columns: Columns, share: Tensor | None
+def by_short_rows(
+    cost: Cost,
+    hidden: Tensor,
+    layer: Layer,
+    columns: Columns,
+    *,
+    share: Tensor | None = None,
+    unit: int = 1,  # the rows are one block
 ) -> Tensor:
+    """The same with gradient to whatever the cost holds, for one more matrix product."""
     short = linear_collapse(hidden, layer, columns)
     with full_precision(hidden):
         mixed = None if share is None else layer.mixture(hidden, share)
@@ -186,7 +214,7 @@ class _LinearCollapse(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, hidden: Tensor, head: Tensor, bias: Tensor | None, *lists: Tensor
+        ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, *lists: Tensor
     ) -> Tensor:
         layer, columns = Layer(head, bias), Columns(*lists)
         short = hidden.new_empty(len(hidden), columns.ids.shape[1] + 1)
@@ -266,15 +294,16 @@ class _OnePass(torch.autograd.Function):
             # Scaled in place and given away: the gradients are held once.
             scaled = (None if g is None else g.mul_(above) for g in made)
             return None, None, *scaled, None, *none
-        inputs = (hidden, head, bias)
+        inputs: tuple[Tensor | None, ...] = (hidden, head, bias)
         again = torch.is_grad_enabled()
         with torch.enable_grad():
             if again:  # somebody will differentiate again: by way of the short rows, which allow it
                 layer = Layer(head, bias)
-                value = _by_parts(ctx.cost, hidden, layer, Columns(*lists), share)
+                columns = Columns(*lists)
+                value = by_short_rows(ctx.cost, hidden, layer, columns, share=share)
             else:  # asked a second time: made anew, to the same bits
                 inputs = tuple(map(_new_leaf, inputs))
-                value = _OnePass.apply(ctx.cost, ctx.size, *inputs, share, *lists)
+                value = _OnePass.apply(ctx.cost, ctx.size, *inputs, share, *lists)  # type: ignore[no-untyped-call]
         return None, None, *_differentiate(value, inputs, above, again), None, *none
 
 

@@ -32,6 +32,7 @@ from lossmith.core.validate import (
     check_same_shape,
     check_values,
 )
+from lossmith.kernels.collapse import target_log_p
 
 MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
 SAME_GRADIENT: dict[Law, str] = {
@@ -107,11 +108,10 @@ def cross_entropy(
     index, valid = labels.class_index(
         "target", target, logits.shape[-1], ignore_index=ignore_index, mask=mask
     )
-    log_p = row_log_softmax(logits, valid)
-    own_weight = pick(scale.expand_as(log_p), index)
-    cost = -times_log(own_weight, pick(log_p, index))
+    own_weight = pick(scale.expand_as(logits), index)
+    cost = -times_log(own_weight, target_log_p(logits, index, valid))
     if label_smoothing > 0:
-        even = -times_log(scale, log_p).mean(dim=-1)
+        even = -times_log(scale, row_log_softmax(logits, valid)).mean(dim=-1)
         cost = (1.0 - label_smoothing) * cost + label_smoothing * even
     return reduce(
         cost,
@@ -334,7 +334,7 @@ def margin_cross_entropy(
     index, valid = labels.class_index(
         "target", target, classes, ignore_index=ignore_index, mask=mask
     )
-    own = pick(row_log_softmax(logits, valid), index)
+    own = target_log_p(logits, index, valid)
     edge = math.inf if margin == 1.0 else math.log(margin)
     cost = math.log(margin) - own if continuous else -own
     cost = (1.0 - unit_step(own - edge)) * cost

@@ -215,6 +215,7 @@ def keyword_hybrid(
     divisors = check_triple(divisor)
     log_p, made = _short_log_p(logits, keywords, target, real)
     absent = presence_cost(log_p, made, sequences_of(real), prefix_aware, require, form)
+    assert made.place is not None
     token_cost = torch.where(real, -pick(log_p, made.place).reshape(real.shape), 0.0)
     marked = keyword_mask & real
     lead = real.shape[:-1]
