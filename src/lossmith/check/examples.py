@@ -266,3 +266,15 @@ def _hybrid_example(seed: int) -> Example:
     # Keywords that the reference says, so that the three terms do not pull apart.
     keywords = [[int(row[0])] for row in target]
     return replace(marked, labels=(target, keywords, where), weight=torch.ones(3))
+
+
+@example_of("embeddings+labels")
+def _labelled_example(seed: int) -> Example:
+    labels = torch.tensor([0, 1, 0, 2, 1, 2])
+
+    def solved(p: tuple[Tensor, ...]) -> bool:
+        unit = p[0] / p[0].norm(dim=-1, keepdim=True)
+        nearness = (unit @ unit.T).fill_diagonal_(-2.0)
+        return bool((labels[nearness.argmax(-1)] == labels).all())
+
+    return Example((_randn(seed, 6, 8),), (labels,), **_ones(6), solved=solved)

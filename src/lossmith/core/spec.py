@@ -18,7 +18,20 @@ from lossmith.core.words import FAMILIES, did_you_mean
 
 # Keyword-only arguments that are part of a batch; every other one is a knob.
 BATCH_ARGUMENTS = frozenset(
-    {"mask", "weight", "divisor", "generator", "target", "trials", "keyword_mask"}
+    {
+        "mask",
+        "weight",
+        "divisor",
+        "generator",
+        "target",
+        "trials",
+        "keyword_mask",
+        "ids",
+        "log_q",
+        "negatives_mask",
+        "ignore_pairs",
+        "guide",
+    }
 )
 
 Inputs = Literal[
@@ -38,6 +51,7 @@ Inputs = Literal[
     "logits+keywords",
     "logits+marked",
     "logits+keywords+marked",
+    "embeddings+labels",
 ]
 Invariance = Literal["shift", "scale", "item permutation"]
 # The laws an objective may be exempt from, each with a reason; see tests/contract.

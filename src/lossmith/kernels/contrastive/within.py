@@ -246,7 +246,7 @@ class _Triangle:
     def separately(
         self, some: Tensor, mass: Tensor, slope: Tensor, start: int, stop: int
     ) -> Tensor:
-        """The slope of each value, with an exponential for the row's sum and one for the column's."""
+        """The slope of each value, with one exponential for rows and one for columns."""
         by_row = torch.sub(some, mass[start:stop, None], out=self.space("mass", *some.shape))
         by_row.exp_().mul_(slope[start:stop, None])
         kept = self.space("kept", *some.shape)
