@@ -17,7 +17,7 @@ from lossmith.kernels.contrastive.engine import (
     evaluate,
     statistic,
 )
-from lossmith.kernels.contrastive.exclusion import Exclusion
+from lossmith.kernels.contrastive.exclusion import STEEP, Exclusion
 
 # Exponents may differ by this much before a product of two of them leaves float32.
 SPREAD = 60.0
@@ -176,7 +176,7 @@ class _LogMasses:
         exclusion = Exclusion.of(constants, numbers[0])
         # Without candidates there is no mass to share: exp(similarity - large) is 0.
         there = values[0] > 0.5 * ABSENT
-        rows, columns = (torch.where(v > 0.5 * ABSENT, v, -ABSENT) for v in values)
+        rows, columns = (torch.where(v > 0.5 * ABSENT, v, STEEP) for v in values)
         middle, together = middle_of(rows, columns)
         together = together and exclusion.guide_limit is None
         up, down = slopes[0], slopes[1] * (middle - columns).exp()
@@ -208,8 +208,8 @@ class _LogMasses:
 
 def middle_of(*masses: Tensor) -> tuple[Tensor, bool]:
     """The middle of the log masses, and whether all lie within :data:`SPREAD` of one another."""
-    real = torch.cat(masses)
-    there = real < -0.5 * ABSENT
+    real = torch.cat([masses[0].new_full((1,), STEEP), *masses])  # of an empty batch too
+    there = real < 0.5 * STEEP
     low = torch.where(there, real, torch.inf).amin()
     high = torch.where(there, real, -torch.inf).amax()
     middle = torch.where(there.any(), 0.5 * (low + high), 0.0)

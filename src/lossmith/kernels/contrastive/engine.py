@@ -195,9 +195,16 @@ def _slope(ctx: Any, slopes: list[Tensor | None], unused: Any) -> tuple[Any, ...
     nothing = [None] * len(constants) if all(c is not None for c in constants) else None
     given = [torch.zeros_like(v) if s is None else s for v, s in zip(values, slopes, strict=True)]
     if torch.is_grad_enabled():  # a second derivative is asked for: only the direct form has it
+        # Views, because one input may itself be made from another.
+        inputs = [x.view_as(x) for x in inputs]
         direct = _statistics[ctx.name].direct(inputs, constants, ctx.numbers)
+        pairs = [(v, s) for v, s in zip(direct, given, strict=True) if v.requires_grad]
         wanted = [x for x in inputs if x.requires_grad]
-        found = iter(torch.autograd.grad(direct, wanted, given, create_graph=True))
+        found = iter(
+            torch.autograd.grad(
+                [v for v, _ in pairs], wanted, [s for _, s in pairs], create_graph=True
+            )
+        )
         gradients = [next(found) if x.requires_grad else None for x in inputs]
         return None, gradients, nothing, None, None
     gradients = torch.ops.lossmith.row_statistics_backward(

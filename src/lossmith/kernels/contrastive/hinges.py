@@ -121,20 +121,18 @@ def all_hinges(
     cost, active = limit.new_zeros(count), torch.zeros_like(limit)
     slope = None if hint is None else hint[anchors.sorted.order]
     if count:
-        space = limit.new_empty(4, anchors.spans[0][1] * count)
+        space = limit.new_empty(3, anchors.spans[0][1] * count)
     for start, stop in anchors.spans:
         size, width = stop - start, count - start
-        block, change, one, two = (s[: size * width].view(size, width) for s in space)
+        block, change, room = (s[: size * width].view(size, width) for s in space)
         anchors.distances(start, stop, start, count, out=block)
         anchors.fill_companions(block, start, stop, start, FAR)
         change.zero_()
-        passes.rows(block, start, stop, cost, active, slope, change, (one, two))
+        passes.rows(block, start, stop, cost, active, slope, change, room)
         if stop < count:
             # The columns of the strip's own rows were anchors already.
-            inner = (s[: size * (count - stop)].view(size, count - stop) for s in (one, two))
-            passes.columns(
-                block[:, size:], stop, cost, active, slope, change[:, size:], tuple(inner)
-            )
+            inner = room.view(-1)[: size * (count - stop)].view(size, count - stop)
+            passes.columns(block[:, size:], stop, cost, active, slope, change[:, size:], inner)
         if slope is not None:
             anchors.push(change, block, start, start)
     total = anchors.spread(cost, len(inputs[0]))
@@ -159,10 +157,10 @@ class _Passes:
         active: Tensor,
         slope: Tensor | None,
         change: Tensor,
-        room: tuple[Tensor, ...],
+        room: Tensor,
     ) -> None:
         for k in range(self.limit.shape[1]):
-            excess = torch.sub(self.limit[start:stop, k, None], block, out=room[0])
+            excess = torch.sub(self.limit[start:stop, k, None], block, out=room)
             cost[start:stop] += excess.clamp_(min=0.0).sum(dim=1)
             if slope is not None:
                 hit = excess.mul_(STEEP).clamp_(max=1.0)
@@ -177,10 +175,10 @@ class _Passes:
         active: Tensor,
         slope: Tensor | None,
         change: Tensor,
-        room: tuple[Tensor, ...],
+        room: Tensor,
     ) -> None:
         for k in range(self.limit.shape[1]):
-            excess = torch.sub(self.limit[start:, k], block, out=room[0])
+            excess = torch.sub(self.limit[start:, k], block, out=room)
             cost[start:] += excess.clamp_(min=0.0).sum(dim=0)
             if slope is not None:
                 hit = excess.mul_(STEEP).clamp_(max=1.0)
@@ -206,7 +204,7 @@ class _Placed:
         active: Tensor,
         slope: Tensor | None,
         change: Tensor,
-        room: tuple[Tensor, ...],
+        room: Tensor,
     ) -> None:
         limit, width = self.limit[start:stop], self.limit.shape[1]
         place = torch.searchsorted(limit, block, right=True)
@@ -231,7 +229,7 @@ class _Placed:
         active: Tensor,
         slope: Tensor | None,
         change: Tensor,
-        room: tuple[Tensor, ...],
+        room: Tensor,
     ) -> None:
         turned = block.T.contiguous()
         self.rows(turned, start, len(self.limit), cost, active, slope, change.T, room)
@@ -254,7 +252,9 @@ def semi_hard_hinges(
         farthest = block.argmax(dim=1, keepdim=True)
         anchors.fill_companions(block, start, stop, 0, FAR)
         near = anchors.near[start:stop]
-        chosen = _few_semi_hard(block, near, room) if width <= FEW else _semi_hard(block, near)
+        chosen = (
+            _few_semi_hard(block, near, room, start) if width <= FEW else _semi_hard(block, near)
+        )
         chosen = torch.where(block.gather(1, chosen) < 0.5 * FAR, chosen, farthest)
         far = block.gather(1, chosen)
         hinge = (near - far + anchors.margin).clamp_(min=0.0).mul_(anchors.there[start:stop])
@@ -276,13 +276,14 @@ def semi_hard_hinges(
     return [total], [anchors.gradient(inputs[0])]
 
 
-def _few_semi_hard(block: Tensor, near: Tensor, room: Tensor) -> Tensor:
+def _few_semi_hard(block: Tensor, near: Tensor, room: Tensor, start: int) -> Tensor:
+    itself = torch.arange(start, start + len(block), device=block.device)
     found = []
     for k in range(near.shape[1]):
-        limit = near[:, k, None]
         # Those nearer than the positive move behind all others.
-        torch.sub(limit, block, out=room).mul_(STEEP).clamp_(0.0, STEEP)
-        found.append(room.add_(block).argmin(dim=1))
+        torch.sub(near[:, k, None], block, out=room).mul_(STEEP).clamp_(0.0, STEEP)
+        nearest, index = room.add_(block).min(dim=1)
+        found.append(torch.where(nearest < 0.5 * FAR, index, itself))
     return torch.stack(found, dim=1)
 
 
