@@ -72,6 +72,12 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "weight": {"weight": torch.rand(ROWS, dtype=torch.float64)},
     "ids": {"ids": numbers(2, 9, ROWS)},
     "positive ids": {"ids": numbers(2, 9, ROWS), "same_id": "positive"},
+    "positive ids and more": {
+        "ids": numbers(2, 9, ROWS),
+        "same_id": "positive",
+        "log_q": random(3, ROWS).detach(),
+        "mask": some(1),
+    },
     "log_q": {"log_q": random(3, ROWS).detach()},
     "pairs": {"ignore_pairs": numbers(4, ROWS, 40, 2)},
     "teacher": {"guide": (random(5, ROWS, 3).detach(), random(6, ROWS, 3).detach())},

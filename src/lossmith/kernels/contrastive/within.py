@@ -107,7 +107,7 @@ class _Masses:
         values = torch.nn.functional.pad(values, (1, 0), value=ABSENT)
         largest = values.detach().amax(dim=1)
         if above is not None:
-            kept = values > above.unsqueeze(1)
+            kept = ~(values <= above.unsqueeze(1))  # a NaN stays
             values = torch.where(kept, values, torch.full_like(values, ABSENT))
         return [values.logsumexp(dim=1), largest]
 

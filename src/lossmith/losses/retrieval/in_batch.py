@@ -123,6 +123,11 @@ def info_nce(
         shared, extra = explicit_negatives(queries, negatives, negatives_mask, mask, normalize)
     group = None if ids is None else groups(ids, mask)
     inclusive = group is not None and same_id == "positive"
+    if inclusive and not (guide is None and ignore_pairs is None):
+        raise ValueError(
+            "same_id='positive' takes no guide and no ignore_pairs, which may take out what the "
+            "ids call right. Choose same_id='ignore', or leave them out."
+        )
     exclusion = Exclusion(
         own=not inclusive,
         bias=candidate_bias(log_q, mask, positives),
@@ -263,8 +268,8 @@ def sigmoid_contrastive(
     Use for pairs in large batches: no row waits for the sum of another. Not in small batches or
     with a bias near 0, where the many negatives are all that counts at first.
 
-    Shapes: queries and positives ``(B, d)``; ids, mask and weight ``(B,)``; ignore_pairs ``(P, 2)``.
-    A masked row is neither query nor candidate.
+    Shapes: queries and positives ``(B, d)``; ids, mask and weight ``(B,)``; ignore_pairs
+    ``(P, 2)``. A masked row is neither query nor candidate.
 
     Mean divides by: queries (each costs the sum over its candidates).
 
