@@ -39,16 +39,12 @@ class Transform(NamedTuple):
     origin: float = 0.0
     centre: float = 0.0
 
-    def weight(self, similarity: Tensor, out: Tensor | None = None) -> Tensor:
-        """gamma times the factor in brackets."""
-        gap = torch.sub(similarity, self.origin, out=out)
-        return gap.mul_(self.sign * self.gamma).clamp_(min=0.0)
-
     def of(self, similarity: Tensor) -> Tensor:
         """The differentiable form."""
         if self.gamma == 0.0:
             return self.sign * similarity
-        return self.sign * self.weight(similarity.detach()) * (similarity - self.centre)
+        weight = (self.sign * self.gamma * (similarity.detach() - self.origin)).relu()
+        return self.sign * weight * (similarity - self.centre)
 
     def apply(self, similarity: Tensor, out: Tensor) -> Tensor | None:
         """The form in place; the slope in ``out``, or None for the constant ``sign``."""
@@ -56,7 +52,8 @@ class Transform(NamedTuple):
             if self.sign != 1.0:
                 similarity.neg_()
             return None
-        slope = self.weight(similarity, out)
+        slope = torch.sub(similarity, self.origin, out=out)
+        slope.mul_(self.sign * self.gamma).clamp_(min=0.0)
         if self.sign != 1.0:
             slope.neg_()
         similarity.sub_(self.centre).mul_(slope)

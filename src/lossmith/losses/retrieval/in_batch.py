@@ -83,8 +83,8 @@ def info_nce(
     ``guide``, a teacher's vectors of queries and positives (compared by cosine) or its ``(B, B)``
     scores: what the teacher puts above a query's own positive less ``guide_margin`` is left out.
 
-    Use when the data are pairs that belong together; a batch of B gives B - 1 negatives each. Not
-    where the batch holds the same item twice and nothing says so: the copy counts as wrong.
+    Use when the data are pairs that belong together; a batch of B gives B - 1 negatives each.
+    Not where the batch holds the same item twice and nothing says so: the copy counts as wrong.
 
     Shapes: queries and positives ``(B, d)``; negatives ``(M, d)`` for all queries or ``(B, K, d)``
     for each its own, with a ``negatives_mask`` ``(M,)`` or ``(B, K)`` where they are ragged; mask,
