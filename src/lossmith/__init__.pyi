@@ -31,6 +31,7 @@ from lossmith.losses.retrieval import batch_semi_hard_triplet as batch_semi_hard
 from lossmith.losses.retrieval import circle as circle
 from lossmith.losses.retrieval import contrastive as contrastive
 from lossmith.losses.retrieval import info_nce as info_nce
+from lossmith.losses.retrieval import matryoshka_info_nce as matryoshka_info_nce
 from lossmith.losses.retrieval import multi_similarity as multi_similarity
 from lossmith.losses.retrieval import nt_xent as nt_xent
 from lossmith.losses.retrieval import sigmoid_contrastive as sigmoid_contrastive
@@ -57,6 +58,7 @@ from lossmith.modules import ListNet as ListNet
 from lossmith.modules import MarginBinaryCrossEntropy as MarginBinaryCrossEntropy
 from lossmith.modules import MarginCrossEntropy as MarginCrossEntropy
 from lossmith.modules import MaskedBinaryCrossEntropy as MaskedBinaryCrossEntropy
+from lossmith.modules import MatryoshkaInfoNCE as MatryoshkaInfoNCE
 from lossmith.modules import MultiSimilarity as MultiSimilarity
 from lossmith.modules import NTXent as NTXent
 from lossmith.modules import PairwiseHinge as PairwiseHinge

@@ -353,6 +353,25 @@ class Circle(Objective):
     ) -> Tensor: ...
     __call__ = forward
 
+class MatryoshkaInfoNCE(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        prefixes: list[int] | tuple[int, ...] | None = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        queries: Tensor,
+        positives: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
 class BatchHardTriplet(Objective):
     def __init__(
         self,

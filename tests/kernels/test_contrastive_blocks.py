@@ -255,3 +255,23 @@ def test_the_blocks_work_under_torch_func() -> None:
             x = q[i].clone().requires_grad_()
             (wanted,) = torch.autograd.grad(lm.info_nce(x, p[i]), x)
             torch.testing.assert_close(gradients[i], wanted)
+
+
+def test_matryoshka_is_the_mean_over_the_prefixes() -> None:
+    q, p = random(110, ROWS, WIDTH), random(111, ROWS, WIDTH)
+    t = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(ROWS, dtype=torch.float64)
+    for reduction in ("none", "mean"):
+        for mask in (None, some(112)):
+            known = {"temperature": t, "mask": mask, "weight": weight, "reduction": reduction}
+            parts = [lm.info_nce(q[:, :n], p[:, :n], **known) for n in (2, 3, 5)]
+            wanted = sum(parts) / 3
+            for blocks in (False, True):
+                with form(blocks):
+                    value = lm.matryoshka_info_nce(q, p, prefixes=(2, 3, 5), **known)
+                    slopes = torch.autograd.grad(value.square().sum(), (q, p, t))
+                torch.testing.assert_close(value, wanted)
+                again = torch.autograd.grad(wanted.square().sum(), (q, p, t), retain_graph=True)
+                torch.testing.assert_close(slopes, again)
+    with pytest.raises(ValueError, match="must be whole numbers that rise"):
+        lm.matryoshka_info_nce(q, p, prefixes=(3, 2))

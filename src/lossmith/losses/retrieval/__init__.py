@@ -2,6 +2,7 @@
 
 from lossmith.losses.retrieval.in_batch import info_nce, nt_xent, sigmoid_contrastive
 from lossmith.losses.retrieval.labelled import circle, multi_similarity, sup_con
+from lossmith.losses.retrieval.matryoshka import matryoshka_info_nce
 from lossmith.losses.retrieval.mined import (
     batch_all_triplet,
     batch_hard_triplet,
@@ -16,6 +17,7 @@ __all__ = [
     "circle",
     "contrastive",
     "info_nce",
+    "matryoshka_info_nce",
     "multi_similarity",
     "nt_xent",
     "sigmoid_contrastive",
