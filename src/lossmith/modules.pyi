@@ -14,6 +14,7 @@ from lossmith.losses.generation.risk import Baseline
 from lossmith.losses.generation.terms import Form
 from lossmith.losses.generation.terms import Require
 from lossmith.losses.ranking.ndcg import Gain
+from lossmith.losses.retrieval.structure import Guide
 
 class CrossEntropy(Objective):
     def __init__(
@@ -373,6 +374,208 @@ class LinearCrossEntropy(Objective):
     ) -> Tensor: ...
     __call__ = forward
 
+class InfoNCE(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        symmetric: bool = ...,
+        normalize: bool = ...,
+        same_id: Literal['ignore', 'positive'] = ...,
+        guide_margin: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        queries: Tensor,
+        positives: Tensor,
+        negatives: Tensor | None = ...,
+        *,
+        ids: Tensor | None = ...,
+        log_q: Tensor | None = ...,
+        negatives_mask: Tensor | None = ...,
+        ignore_pairs: Tensor | None = ...,
+        guide: Guide | None = ...,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class NTXent(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class SigmoidContrastive(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        normalize: bool = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        queries: Tensor,
+        positives: Tensor,
+        *,
+        bias: float | Tensor = ...,
+        ids: Tensor | None = ...,
+        ignore_pairs: Tensor | None = ...,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class SupCon(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class MultiSimilarity(Objective):
+    def __init__(
+        self,
+        *,
+        alpha: float = ...,
+        beta: float = ...,
+        base: float = ...,
+        mining_margin: float | None = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class Circle(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        gamma: float = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class MatryoshkaInfoNCE(Objective):
+    def __init__(
+        self,
+        *,
+        temperature: float | Tensor = ...,
+        prefixes: list[int] | tuple[int, ...] | None = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        queries: Tensor,
+        positives: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class BatchHardTriplet(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        distance: Distance = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class BatchSemiHardTriplet(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        distance: Distance = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
+class BatchAllTriplet(Objective):
+    def __init__(
+        self,
+        *,
+        margin: float = ...,
+        distance: Distance = ...,
+        reduction: Reduction = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        mask: Tensor | None = ...,
+        weight: Tensor | None = ...,
+        divisor: Divisor | None = ...,
+    ) -> Tensor: ...
+    __call__ = forward
+
 class Contrastive(Objective):
     def __init__(
         self,
@@ -406,45 +609,6 @@ class Triplet(Objective):
         anchor: Tensor,
         positive: Tensor,
         negative: Tensor,
-        *,
-        mask: Tensor | None = ...,
-        weight: Tensor | None = ...,
-        divisor: Divisor | None = ...,
-    ) -> Tensor: ...
-    __call__ = forward
-
-class InfoNCE(Objective):
-    def __init__(
-        self,
-        *,
-        temperature: float | Tensor = ...,
-        symmetric: bool = ...,
-        normalize: bool = ...,
-        reduction: Reduction = ...,
-    ) -> None: ...
-    def forward(
-        self,
-        queries: Tensor,
-        positives: Tensor,
-        negatives: Tensor | None = ...,
-        *,
-        mask: Tensor | None = ...,
-        weight: Tensor | None = ...,
-        divisor: Divisor | None = ...,
-    ) -> Tensor: ...
-    __call__ = forward
-
-class NTXent(Objective):
-    def __init__(
-        self,
-        *,
-        temperature: float | Tensor = ...,
-        reduction: Reduction = ...,
-    ) -> None: ...
-    def forward(
-        self,
-        z1: Tensor,
-        z2: Tensor,
         *,
         mask: Tensor | None = ...,
         weight: Tensor | None = ...,

@@ -285,7 +285,7 @@ def _labelled_example(seed: int) -> Example:
         similarity = unit @ unit.T - 3.0 * torch.eye(len(unit), dtype=unit.dtype)
         return bool((labels[similarity.argmax(-1)] == labels).all())
 
-    return Example((_randn(seed, 8, 8),), (labels,), solved=solved)
+    return Example((_randn(seed, 8, 8),), (labels,), **_ones(8), solved=solved)
 
 
 @example_of("pair+sign")

@@ -28,6 +28,11 @@ BATCH_ARGUMENTS = frozenset(
         "keyword_mask",
         "keywords",
         "bias",
+        "ids",
+        "log_q",
+        "negatives_mask",
+        "ignore_pairs",
+        "guide",
     }
 )
 

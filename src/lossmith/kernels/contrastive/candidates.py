@@ -17,7 +17,7 @@ from lossmith.kernels.contrastive.engine import (
     evaluate,
     statistic,
 )
-from lossmith.kernels.contrastive.exclusion import Exclusion
+from lossmith.kernels.contrastive.exclusion import STEEP, Exclusion
 
 # Exponents may differ by this much before a product of two of them leaves float32.
 SPREAD = 60.0
@@ -30,18 +30,22 @@ def candidate_cost(
     extra: Tensor | None,
     exclusion: Exclusion,
     hint: Tensor,
+    *,
+    inclusive: bool = False,
 ) -> Tensor:
     """-log softmax of ``own`` among the candidates of each row and its ``extra`` scores.
 
-    ``own`` is the score of the right answer; the exclusion says which candidates are wrong ones.
-    ``hint`` is the slope of the loss in each cost, up to a common factor.
+    ``own`` is the score of the right answer, which the exclusion keeps out of the candidates; their
+    odds keep the digits of a cost far below 1. ``inclusive``: the candidates hold right answers,
+    and ``own`` is their mean score. ``hint`` is the slope of the loss in each cost, up to a common
+    factor.
     """
     inputs = [queries, candidates, own] + ([] if extra is None else [extra])
     (cost,) = evaluate(
         "candidate_cost",
         inputs,
         exclusion.constants(),
-        [float(exclusion.own)],
+        [float(exclusion.own), float(inclusive)],
         entries=len(queries) * len(candidates),
         hint=hint,
     )
@@ -64,7 +68,8 @@ class _CandidateCost:
     def direct(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> Tensors:
         queries, candidates, own, *extra = inputs
         others = Exclusion.of(constants, numbers[0]).whole(queries @ candidates.T)
-        return [softplus(torch.cat([others, *extra], dim=-1).logsumexp(dim=-1) - own)]
+        gap = torch.cat([others, *extra], dim=-1).logsumexp(dim=-1) - own
+        return [gap if numbers[1] else softplus(gap)]
 
     def forward(
         self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
@@ -87,10 +92,10 @@ class _CandidateCost:
                 others = (extra[0][start:stop] - top.unsqueeze(1)).exp_()
                 mass += others.sum(dim=1)
             gap = top + mass.log() - own[start:stop]
-            cost[start:stop] = softplus(gap)
+            cost[start:stop] = gap if numbers[1] else softplus(gap)
             if hint is None:
                 continue
-            share = hint[start:stop] * gap.sigmoid()
+            share = hint[start:stop] * (1.0 if numbers[1] else gap.sigmoid())
             made[2][start:stop] = -share
             # The probabilities of a row are its exponentials times this: scaling the vectors
             # of the products instead saves a pass over the block.
@@ -171,7 +176,7 @@ class _LogMasses:
         exclusion = Exclusion.of(constants, numbers[0])
         # Without candidates there is no mass to share: exp(similarity - large) is 0.
         there = values[0] > 0.5 * ABSENT
-        rows, columns = (torch.where(v > 0.5 * ABSENT, v, -ABSENT) for v in values)
+        rows, columns = (torch.where(v > 0.5 * ABSENT, v, STEEP) for v in values)
         middle, together = middle_of(rows, columns)
         together = together and exclusion.guide_limit is None
         up, down = slopes[0], slopes[1] * (middle - columns).exp()
@@ -203,8 +208,8 @@ class _LogMasses:
 
 def middle_of(*masses: Tensor) -> tuple[Tensor, bool]:
     """The middle of the log masses, and whether all lie within :data:`SPREAD` of one another."""
-    real = torch.cat(masses)
-    there = real < -0.5 * ABSENT
+    real = torch.cat([masses[0].new_full((1,), STEEP), *masses])  # of an empty batch too
+    there = real < 0.5 * STEEP
     low = torch.where(there, real, torch.inf).amin()
     high = torch.where(there, real, -torch.inf).amax()
     middle = torch.where(there.any(), 0.5 * (low + high), 0.0)

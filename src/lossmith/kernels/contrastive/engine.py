@@ -44,7 +44,12 @@ class Statistic(Protocol):
         """The statistics by blocks, and the gradients of ``hint @ statistics[0]`` if it can."""
 
     def backward(
-        self, inputs: Tensors, constants: Optionals, numbers: Numbers, values: Tensors, slopes: Tensors
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
     ) -> Tensors:
         """The gradient of each input, given the slope of each statistic."""
 
@@ -96,7 +101,9 @@ def evaluate(
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     hint = hint.detach() if wanted and hint is not None else None
     values: Tensors
-    values, _ = torch.ops.lossmith.row_statistics(name, inputs, list(constants), list(numbers), hint)
+    values, _ = torch.ops.lossmith.row_statistics(
+        name, inputs, list(constants), list(numbers), hint
+    )
     return values
 
 
@@ -155,8 +162,7 @@ _operator_backward = torch.library.custom_op(
     "lossmith::row_statistics_backward",
     _backward,
     mutates_args=(),
-    schema=_SCHEMA
-    + "Tensor[] values, Tensor[] made, Tensor? hint, Tensor[] slopes) -> Tensor[]",
+    schema=_SCHEMA + "Tensor[] values, Tensor[] made, Tensor? hint, Tensor[] slopes) -> Tensor[]",
 )
 
 
@@ -169,9 +175,7 @@ def _(
 
 
 @_operator_backward.register_fake
-def _(
-    name: str, inputs: Tensors, *others: Any
-) -> Tensors:
+def _(name: str, inputs: Tensors, *others: Any) -> Tensors:
     return [torch.empty_like(x) for x in inputs]
 
 
@@ -191,13 +195,27 @@ def _slope(ctx: Any, slopes: list[Tensor | None], unused: Any) -> tuple[Any, ...
     nothing = [None] * len(constants) if all(c is not None for c in constants) else None
     given = [torch.zeros_like(v) if s is None else s for v, s in zip(values, slopes, strict=True)]
     if torch.is_grad_enabled():  # a second derivative is asked for: only the direct form has it
+        # Views, because one input may itself be made from another.
+        inputs = [x.view_as(x) for x in inputs]
         direct = _statistics[ctx.name].direct(inputs, constants, ctx.numbers)
+        pairs = [(v, s) for v, s in zip(direct, given, strict=True) if v.requires_grad]
         wanted = [x for x in inputs if x.requires_grad]
-        found = iter(torch.autograd.grad(direct, wanted, given, create_graph=True))
+        found = iter(
+            torch.autograd.grad(
+                [v for v, _ in pairs], wanted, [s for _, s in pairs], create_graph=True
+            )
+        )
         gradients = [next(found) if x.requires_grad else None for x in inputs]
         return None, gradients, nothing, None, None
     gradients = torch.ops.lossmith.row_statistics_backward(
-        ctx.name, inputs, constants, ctx.numbers, values, made, hint, [g.contiguous() for g in given]
+        ctx.name,
+        inputs,
+        constants,
+        ctx.numbers,
+        values,
+        made,
+        hint,
+        [g.contiguous() for g in given],
     )
     return None, gradients, nothing, None, None
 

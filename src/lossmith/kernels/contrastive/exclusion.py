@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,14 @@ class Exclusion:
             self.guide_columns,
             self.guide_limit,
         ]
+
+    def beside(self, other: Exclusion, size: int, more: Tensor) -> Exclusion:
+        """This for the first ``size`` columns, and the bias of the other for those of ``more``."""
+        if self.bias is None and other.bias is None:
+            return self
+        first = more.new_zeros(size) if self.bias is None else self.bias
+        second = more.new_zeros(len(more)) if other.bias is None else other.bias
+        return replace(self, bias=torch.cat([first, second]))
 
     @staticmethod
     def of(constants: Optionals, own: float) -> Exclusion:

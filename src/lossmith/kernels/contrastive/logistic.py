@@ -55,7 +55,7 @@ class _LogisticCost:
             exclusion.apply(some, start, scratch)
             # One exponential serves the value and the slope; past the limit both are linear.
             beyond = None
-            if bool((some.amax() > LARGEST_EXPONENT)):
+            if bool(some.amax() > LARGEST_EXPONENT):
                 beyond = (some - LARGEST_EXPONENT).clamp_(min=0.0).sum(dim=1)
                 some.clamp_(max=LARGEST_EXPONENT)
             some.exp_()

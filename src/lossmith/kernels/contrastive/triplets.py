@@ -9,16 +9,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossmith.core.numerics import full_precision
+from lossmith.core.numerics import euclidean_from_squared, full_precision
 from lossmith.core.validate import under_transform
 from lossmith.kernels.contrastive.engine import (
     ABSENT,
     SWITCH,
+    Numbers,
+    Optionals,
+    Tensors,
     blocks,
+    evaluate,
+    statistic,
 )
 from lossmith.kernels.contrastive.groups import NOBODY, Sorted
-
-FAR = -ABSENT
+from lossmith.kernels.contrastive.hinges import FAR, all_hinges, semi_hard_hinges
 
 
 def hardest(rows: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,3 +85,111 @@ _operator = torch.library.custom_op(
 @_operator.register_fake
 def _(rows: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(group), torch.empty_like(group)
+
+
+def batch_all_cost(
+    rows: Tensor, group: Tensor, margin: float, rooted: bool, hint: Tensor
+) -> Tensor:
+    """The sum over all triplets of an anchor of max(0, D(a, p) - D(a, n) + margin).
+
+    D is the euclidean distance if ``rooted``, else its square.
+    """
+    return _hinges("batch_all_triplets", rows, group, margin, rooted, hint)
+
+
+def semi_hard_cost(
+    rows: Tensor, group: Tensor, margin: float, rooted: bool, hint: Tensor
+) -> Tensor:
+    """The same with one negative for each positive: the nearest that is not nearer than it, or
+    the farthest of all.
+    """
+    return _hinges("semi_hard_triplets", rows, group, margin, rooted, hint)
+
+
+def _hinges(
+    name: str, rows: Tensor, group: Tensor, margin: float, rooted: bool, hint: Tensor
+) -> Tensor:
+    # The direct form holds every triple of rows.
+    (cost,) = evaluate(
+        name, [rows], [group], [margin, float(rooted)], entries=len(rows) ** 3, hint=hint
+    )
+    return cost
+
+
+class _Triplets:
+    def _parts(
+        self, inputs: Tensors, constants: Optionals, numbers: Numbers
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Distances, and which pairs are positive and negative."""
+        (rows,), (group,) = inputs, constants
+        assert group is not None
+        squares = rows.square().sum(dim=-1)
+        squared = torch.addmm(squares, rows, rows.T, alpha=-2.0) + squares.unsqueeze(1)
+        squared = squared.clamp(min=0.0)
+        distance = euclidean_from_squared(squared) if numbers[1] else squared
+        real = (group != NOBODY) & (group != NOBODY).unsqueeze(1)
+        same = (group.unsqueeze(1) == group) & real
+        return distance, same & ~torch.ones_like(same).tril().triu(), ~same & real
+
+    def shapes(self, inputs: Tensors) -> Tensors:
+        return [torch.empty_like(inputs[0][:, 0])]
+
+
+class _BatchAll(_Triplets):
+    def direct(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> Tensors:
+        distance, positive, negative = self._parts(inputs, constants, numbers)
+        hinge = (distance.unsqueeze(2) - distance.unsqueeze(1) + numbers[0]).relu()
+        counted = positive.unsqueeze(2) & negative.unsqueeze(1)
+        return [torch.where(counted, hinge, 0.0).sum(dim=(1, 2))]
+
+    def forward(
+        self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
+    ) -> tuple[Tensors, Tensors]:
+        return all_hinges(inputs, constants, numbers, hint)
+
+    def backward(
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
+    ) -> Tensors:
+        return all_hinges(inputs, constants, numbers, slopes[0])[1]
+
+
+class _SemiHard(_Triplets):
+    def direct(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> Tensors:
+        distance, positive, negative = self._parts(inputs, constants, numbers)
+        if not len(distance):
+            return [distance.sum(dim=1)]
+        fixed = distance.detach()
+        # (anchor, positive, candidate)
+        enough = negative.unsqueeze(1) & (fixed.unsqueeze(1) >= fixed.unsqueeze(2))
+        found = torch.where(
+            enough, fixed.unsqueeze(1), torch.full_like(enough, FAR, dtype=fixed.dtype)
+        )
+        farthest = torch.where(negative, fixed, torch.full_like(fixed, -1.0)).argmax(dim=1)
+        chosen = torch.where(enough.any(dim=2), found.argmin(dim=2), farthest.unsqueeze(1))
+        hinge = (distance - distance.gather(1, chosen) + numbers[0]).relu()
+        counted = positive & negative.any(dim=1, keepdim=True)
+        return [torch.where(counted, hinge, 0.0).sum(dim=1)]
+
+    def forward(
+        self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
+    ) -> tuple[Tensors, Tensors]:
+        return semi_hard_hinges(inputs, constants, numbers, hint)
+
+    def backward(
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
+    ) -> Tensors:
+        return semi_hard_hinges(inputs, constants, numbers, slopes[0])[1]
+
+
+statistic("batch_all_triplets", _BatchAll())
+statistic("semi_hard_triplets", _SemiHard())

@@ -39,16 +39,12 @@ class Transform(NamedTuple):
     origin: float = 0.0
     centre: float = 0.0
 
-    def weight(self, similarity: Tensor, out: Tensor | None = None) -> Tensor:
-        """gamma times the factor in brackets."""
-        gap = torch.sub(similarity, self.origin, out=out)
-        return gap.mul_(self.sign * self.gamma).clamp_(min=0.0)
-
     def of(self, similarity: Tensor) -> Tensor:
         """The differentiable form."""
         if self.gamma == 0.0:
             return self.sign * similarity
-        return self.sign * self.weight(similarity.detach()) * (similarity - self.centre)
+        weight = (self.sign * self.gamma * (similarity.detach() - self.origin)).relu()
+        return self.sign * weight * (similarity - self.centre)
 
     def apply(self, similarity: Tensor, out: Tensor) -> Tensor | None:
         """The form in place; the slope in ``out``, or None for the constant ``sign``."""
@@ -56,7 +52,8 @@ class Transform(NamedTuple):
             if self.sign != 1.0:
                 similarity.neg_()
             return None
-        slope = self.weight(similarity, out)
+        slope = torch.sub(similarity, self.origin, out=out)
+        slope.mul_(self.sign * self.gamma).clamp_(min=0.0)
         if self.sign != 1.0:
             slope.neg_()
         similarity.sub_(self.centre).mul_(slope)
@@ -107,7 +104,7 @@ class _Masses:
         values = torch.nn.functional.pad(values, (1, 0), value=ABSENT)
         largest = values.detach().amax(dim=1)
         if above is not None:
-            kept = values > above.unsqueeze(1)
+            kept = ~(values <= above.unsqueeze(1))  # a NaN stays
             values = torch.where(kept, values, torch.full_like(values, ABSENT))
         return [values.logsumexp(dim=1), largest]
 
@@ -246,7 +243,7 @@ class _Triangle:
     def separately(
         self, some: Tensor, mass: Tensor, slope: Tensor, start: int, stop: int
     ) -> Tensor:
-        """The slope of each value, with an exponential for the row's sum and one for the column's."""
+        """The slope of each value, with one exponential for rows and one for columns."""
         by_row = torch.sub(some, mass[start:stop, None], out=self.space("mass", *some.shape))
         by_row.exp_().mul_(slope[start:stop, None])
         kept = self.space("kept", *some.shape)

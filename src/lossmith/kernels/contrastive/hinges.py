@@ -1,0 +1,293 @@
+"""Hinges over the triplets of a labelled batch, by blocks of its distances.
+
+Rows are sorted by group, so that the companions of a row stand side by side; their distances, at
+most a group's size for each row, come first. After that every pair of groups' rows is seen once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lossmith.kernels.contrastive.engine import ABSENT, Numbers, Optionals, Tensors, blocks
+from lossmith.kernels.contrastive.exclusion import STEEP
+from lossmith.kernels.contrastive.groups import Sorted
+
+FAR = -ABSENT
+# Up to so many companions, a pass over the block for each is cheaper than to search and to sort.
+FEW = 16
+
+
+class Anchors:
+    """Sorted rows with the distances to their companions, and the gradient as it grows."""
+
+    def __init__(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> None:
+        (group,) = constants
+        assert group is not None
+        self.margin, self.rooted = numbers[0], bool(numbers[1])
+        self.sorted = Sorted.of(group)
+        self.rows = inputs[0][self.sorted.order]
+        self.squares = self.rows.square().sum(dim=1)
+        self.made = torch.zeros_like(self.rows)
+        count = len(self.rows)
+        self.spans = blocks(count, count, self.rows)
+        first, last = self.sorted.first, self.sorted.last
+        width = int((last - first).amax()) if count else 0
+        here = torch.arange(count, device=first.device).unsqueeze(1)
+        place = first.unsqueeze(1) + torch.arange(width, device=first.device)
+        self.there = (place < last.unsqueeze(1)) & (place != here)
+        self.place = torch.where(self.there, place, here)
+        self.near = torch.empty_like(self.place, dtype=self.rows.dtype)
+        for start, stop in self.spans:
+            low, high = self.sorted.band(start, stop)
+            band = self.distances(start, stop, low, high)
+            self.near[start:stop] = band.gather(1, self.place[start:stop] - low)
+
+    def distances(
+        self, start: int, stop: int, low: int, high: int, out: Tensor | None = None
+    ) -> Tensor:
+        """From rows start..stop to rows low..high."""
+        some, others = self.rows[start:stop], self.rows[low:high]
+        squared = torch.addmm(self.squares[low:high], some, others.T, alpha=-2.0, out=out)
+        squared.add_(self.squares[start:stop, None]).clamp_(min=0.0)
+        return squared.sqrt_() if self.rooted else squared
+
+    def fill_companions(self, block: Tensor, start: int, stop: int, low: int, value: float) -> None:
+        """Write over the pairs of one group, in a block whose columns begin at ``low``."""
+        first, last = self.sorted.band(start, stop)
+        first = max(first, low)
+        group = self.sorted.group
+        same = group[start:stop, None] == group[first:last]
+        block[:, first - low : last - low].masked_fill_(same, value)
+
+    def push(self, slope: Tensor, distance: Tensor, start: int, low: int) -> None:
+        """Carry the slope of a block of distances (spoiled on the way) back to the rows."""
+        if self.rooted:
+            if not bool(distance.amin() > 0):
+                distance.masked_fill_(distance == 0, FAR)  # no direction where points coincide
+            slope.div_(distance)
+        else:
+            slope.mul_(2.0)
+        stop, high = start + len(slope), low + slope.shape[1]
+        some, others = self.rows[start:stop], self.rows[low:high]
+        self.made[start:stop].addmm_(slope, others, alpha=-1.0)
+        self.made[start:stop].addcmul_(some, slope.sum(dim=1, keepdim=True))
+        self.made[low:high].addmm_(slope.T, some, alpha=-1.0)
+        self.made[low:high].addcmul_(others, slope.sum(dim=0).unsqueeze(1))
+
+    def push_few(self, slope: Tensor, distance: Tensor, place: Tensor, start: int) -> None:
+        """The same for a few columns of each row, ``place``."""
+        scale = slope / torch.where(distance > 0, distance, FAR) if self.rooted else 2.0 * slope
+        some = self.rows[start : start + len(slope)]
+        for column in range(slope.shape[1]):
+            index = place[:, column]
+            pull = (some - self.rows[index]).mul_(scale[:, column, None])
+            self.made[start : start + len(slope)] += pull
+            self.made.index_add_(0, index, pull, alpha=-1.0)
+
+    def push_companions(self, slope: Tensor) -> None:
+        """Carry the slope of every distance to a companion back to the rows."""
+        for start, stop in self.spans:
+            place, near = self.place[start:stop], self.near[start:stop]
+            if slope.shape[1] <= FEW:
+                self.push_few(slope[start:stop], near, place, start)
+                continue
+            low, high = self.sorted.band(start, stop)
+            band = slope.new_zeros(stop - start, high - low)
+            band.scatter_add_(1, place - low, slope[start:stop])
+            self.push(band, self.distances(start, stop, low, high), start, low)
+
+    def gradient(self, like: Tensor) -> Tensor:
+        """The gradient in the order of the batch."""
+        result = torch.zeros_like(like)
+        result[self.sorted.order] = self.made
+        return result
+
+    def spread(self, values: Tensor, count: int) -> Tensor:
+        """A value for each row in the order of the batch, 0 for masked rows."""
+        result = values.new_zeros(count)
+        result[self.sorted.order] = values
+        return result
+
+
+def all_hinges(
+    inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
+) -> tuple[Tensors, Tensors]:
+    """The sum over positives p and negatives n of max(0, D(a, p) - D(a, n) + margin)."""
+    anchors = Anchors(inputs, constants, numbers)
+    count = len(anchors.rows)
+    limit = torch.where(anchors.there, anchors.near + anchors.margin, ABSENT)
+    passes = _Passes(limit) if limit.shape[1] <= FEW else _Placed(limit)
+    cost, active = limit.new_zeros(count), torch.zeros_like(limit)
+    slope = None if hint is None else hint[anchors.sorted.order]
+    if count:
+        space = limit.new_empty(3, anchors.spans[0][1] * count)
+    for start, stop in anchors.spans:
+        size, width = stop - start, count - start
+        block, change, room = (s[: size * width].view(size, width) for s in space)
+        anchors.distances(start, stop, start, count, out=block)
+        anchors.fill_companions(block, start, stop, start, FAR)
+        change.zero_()
+        passes.rows(block, start, stop, cost, active, slope, change, room)
+        if stop < count:
+            # The columns of the strip's own rows were anchors already.
+            inner = room.view(-1)[: size * (count - stop)].view(size, count - stop)
+            passes.columns(block[:, size:], stop, cost, active, slope, change[:, size:], inner)
+        if slope is not None:
+            anchors.push(change, block, start, start)
+    total = anchors.spread(cost, len(inputs[0]))
+    if slope is None:
+        return [total], []
+    anchors.push_companions(active * slope.unsqueeze(1))
+    return [total], [anchors.gradient(inputs[0])]
+
+
+class _Passes:
+    """Few positives: for each of them a pass over the block."""
+
+    def __init__(self, limit: Tensor) -> None:
+        self.limit = limit
+
+    def rows(
+        self,
+        block: Tensor,
+        start: int,
+        stop: int,
+        cost: Tensor,
+        active: Tensor,
+        slope: Tensor | None,
+        change: Tensor,
+        room: Tensor,
+    ) -> None:
+        for k in range(self.limit.shape[1]):
+            excess = torch.sub(self.limit[start:stop, k, None], block, out=room)
+            cost[start:stop] += excess.clamp_(min=0.0).sum(dim=1)
+            if slope is not None:
+                hit = excess.mul_(STEEP).clamp_(max=1.0)
+                active[start:stop, k] += hit.sum(dim=1)
+                change.addcmul_(hit, slope[start:stop, None], value=-1.0)
+
+    def columns(
+        self,
+        block: Tensor,
+        start: int,
+        cost: Tensor,
+        active: Tensor,
+        slope: Tensor | None,
+        change: Tensor,
+        room: Tensor,
+    ) -> None:
+        for k in range(self.limit.shape[1]):
+            excess = torch.sub(self.limit[start:, k], block, out=room)
+            cost[start:] += excess.clamp_(min=0.0).sum(dim=0)
+            if slope is not None:
+                hit = excess.mul_(STEEP).clamp_(max=1.0)
+                active[start:, k] += hit.sum(dim=0)
+                change.addcmul_(hit, slope[start:].expand_as(hit), value=-1.0)
+
+
+class _Placed:
+    """Many positives: each negative finds its place among them, and sums from there on."""
+
+    def __init__(self, limit: Tensor) -> None:
+        self.limit, self.order = limit.sort(dim=1)
+        real = torch.where(self.limit > 0.5 * ABSENT, self.limit, 0.0)
+        from_here = real.flip(1).cumsum(1).flip(1)
+        self.from_here = torch.nn.functional.pad(from_here, (0, 1))
+
+    def rows(
+        self,
+        block: Tensor,
+        start: int,
+        stop: int,
+        cost: Tensor,
+        active: Tensor,
+        slope: Tensor | None,
+        change: Tensor,
+        room: Tensor,
+    ) -> None:
+        limit, width = self.limit[start:stop], self.limit.shape[1]
+        place = torch.searchsorted(limit, block, right=True)
+        beyond = (width - place).to(block.dtype)
+        sums = self.from_here[start:stop].gather(1, place)
+        cost[start:stop] += sums.sub_(block * beyond).sum(dim=1)
+        if slope is None:
+            return
+        change.addcmul_(beyond, slope[start:stop, None], value=-1.0)
+        found = torch.zeros_like(self.from_here[start:stop])
+        found.scatter_add_(1, place, torch.ones_like(block))
+        here = torch.zeros_like(limit).scatter(
+            1, self.order[start:stop], found.cumsum(1)[:, :width]
+        )
+        active[start:stop] += here
+
+    def columns(
+        self,
+        block: Tensor,
+        start: int,
+        cost: Tensor,
+        active: Tensor,
+        slope: Tensor | None,
+        change: Tensor,
+        room: Tensor,
+    ) -> None:
+        turned = block.T.contiguous()
+        self.rows(turned, start, len(self.limit), cost, active, slope, change.T, room)
+
+
+def semi_hard_hinges(
+    inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
+) -> tuple[Tensors, Tensors]:
+    """The sum over positives p of max(0, D(a, p) - D(a, n) + margin), n the semi-hard one."""
+    anchors = Anchors(inputs, constants, numbers)
+    count, width = anchors.near.shape
+    cost, active = anchors.near.new_zeros(count), torch.zeros_like(anchors.near)
+    slope = None if hint is None else hint[anchors.sorted.order]
+    if count:
+        space = cost.new_empty(2, anchors.spans[0][1], count)
+    for start, stop in anchors.spans:
+        block, room = space[0, : stop - start], space[1, : stop - start]
+        anchors.distances(start, stop, 0, count, out=block)
+        anchors.fill_companions(block, start, stop, 0, -1.0)
+        farthest = block.argmax(dim=1, keepdim=True)
+        anchors.fill_companions(block, start, stop, 0, FAR)
+        near = anchors.near[start:stop]
+        chosen = (
+            _few_semi_hard(block, near, room, start) if width <= FEW else _semi_hard(block, near)
+        )
+        chosen = torch.where(block.gather(1, chosen) < 0.5 * FAR, chosen, farthest)
+        far = block.gather(1, chosen)
+        hinge = (near - far + anchors.margin).clamp_(min=0.0).mul_(anchors.there[start:stop])
+        # A row that has no negative finds a companion instead, at FAR: it costs nothing.
+        cost[start:stop] = hinge.sum(dim=1)
+        if slope is None:
+            continue
+        step = (hinge > 0).to(near.dtype).mul_(slope[start:stop, None])
+        active[start:stop] = step
+        if width <= FEW:
+            anchors.push_few(-step, far, chosen, start)
+        else:
+            change = torch.zeros_like(block).scatter_add_(1, chosen, -step)
+            anchors.push(change, block, start, 0)
+    total = anchors.spread(cost, len(inputs[0]))
+    if slope is None:
+        return [total], []
+    anchors.push_companions(active)
+    return [total], [anchors.gradient(inputs[0])]
+
+
+def _few_semi_hard(block: Tensor, near: Tensor, room: Tensor, start: int) -> Tensor:
+    itself = torch.arange(start, start + len(block), device=block.device)
+    found = []
+    for k in range(near.shape[1]):
+        # Those nearer than the positive move behind all others.
+        torch.sub(near[:, k, None], block, out=room).mul_(STEEP).clamp_(0.0, STEEP)
+        nearest, index = room.add_(block).min(dim=1)
+        found.append(torch.where(nearest < 0.5 * FAR, index, itself))
+    return torch.stack(found, dim=1)
+
+
+def _semi_hard(block: Tensor, near: Tensor) -> Tensor:
+    ordered, order = block.sort(dim=1)
+    place = torch.searchsorted(ordered, near.contiguous()).clamp_(max=block.shape[1] - 1)
+    return order.gather(1, place)
