@@ -20,6 +20,7 @@ from lossmith.check.subject import Subject, make_subject
 from lossmith.check.trial import Trial
 from lossmith.core.words import did_you_mean
 
+LAW_SHARE = 0.4
 # Told which law begins, how many are done, how many there are.
 Progress = Callable[[str, int, int], None]
 
@@ -61,9 +62,8 @@ def check_loss(
     """
     start = time.monotonic()
     wanted = chosen(laws)
-    settings: dict[str, Any] = {
-        "loss": loss, "family": family, "inputs": inputs, "args": args, "knobs": knobs, "seed": seed,
-    }  # fmt: skip
+    settings = {"loss": loss, "family": family, "inputs": inputs, "args": args, "knobs": knobs}
+    settings["seed"] = seed
     guarded = isinstance(loss, str) if isolate is None else isolate
     try:
         if guarded:
@@ -73,7 +73,7 @@ def check_loss(
         else:
             subject = make_subject(**settings)
             about = about_subject(subject)
-            findings = list(run_laws(subject, wanted, start + seconds, on_law))
+            findings = list(run_laws(subject, wanted, time.thread_time() + seconds, on_law))
     except Unfit as unfit:
         about = {"loss": name_of(loss), "family": family or "", "inputs": "", "notes": [str(unfit)]}
         findings = [finding_of(law, "not applicable", str(unfit)) for law in wanted]
@@ -123,13 +123,15 @@ def run_laws(
     wanted = list(wanted)
     mute = contextlib.nullcontext() if subject.ours else _quiet()
     with mute:
+        if on_law is not None and wanted:
+            on_law(wanted[0].name, 0, len(wanted))
         stopped = "" if subject.ours else _probe(subject)
         for done, law in enumerate(wanted):
             if on_law is not None:
                 on_law(law.name, done, len(wanted))
             if stopped and law.name != "runs":
                 yield finding_of(law, "untested", f"the loss does not run: {stopped}")
-            elif time.monotonic() > deadline:
+            elif time.thread_time() > deadline:
                 yield finding_of(law, "untested", "out of time")
             else:
                 yield try_law(law, subject, deadline)
@@ -156,13 +158,14 @@ def _probe(subject: Subject) -> str:
 
 
 def try_law(law: Law, subject: Subject, deadline: float) -> Finding:
-    """One law on one loss."""
+    """One law on one loss; no law may take more than its share of the time that is left."""
     start = time.monotonic()
     reason = _out_of_reach(law, subject)
     if reason:
         return finding_of(law, "not applicable", reason)
     try:
-        detail = law.run(Trial(subject, subject.seed, deadline))
+        left = deadline - time.thread_time()
+        detail = law.run(Trial(subject, subject.seed, time.thread_time() + LAW_SHARE * left))
         found = finding_of(law, "held", detail or "")
     except NotApplicable as said:
         found = finding_of(law, "not applicable", str(said))

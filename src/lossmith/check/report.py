@@ -13,8 +13,8 @@ Status = Literal["held", "broken", "not applicable", "untested"]
 class Finding:
     """What became of one law.
 
-    ``why`` and ``how`` are the law's own: why it matters for training and how it is tried. ``detail``
-    says what happened; ``example`` is the smallest batch that breaks it, printed by argument.
+    ``why`` and ``how`` are the law's own: why it matters for training and how it is tried.
+    ``detail`` says what happened; ``example`` is the smallest batch that breaks it, printed by argument.
     """
 
     law: str

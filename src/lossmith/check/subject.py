@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Mapping
@@ -341,10 +342,8 @@ def _made(cls: Any, values: Mapping[str, Any]) -> Any:
 
 def _guessed(loss: Any, name: str, family: str | None) -> tuple[Inputs, str]:
     names = list(_parameters(loss))
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         names = [p.name for p in positional(loss.forward if isinstance(loss, nn.Module) else loss)]
-    except (TypeError, ValueError):
-        pass
     found, why = guess(names, family)
     if found is None:
         raise ValueError(

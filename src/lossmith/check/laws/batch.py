@@ -11,7 +11,16 @@ from torch import Tensor
 
 from lossmith.check.examples import Example
 from lossmith.check.ideals import ideal
-from lossmith.check.laws.base import Broken, Failure, NotApplicable, Raised, close, law, show
+from lossmith.check.laws.base import (
+    Broken,
+    Failure,
+    NotApplicable,
+    Raised,
+    close,
+    law,
+    number,
+    show,
+)
 from lossmith.check.shrink import without
 from lossmith.check.trial import Trial, finite, same, showed
 
@@ -25,7 +34,7 @@ JUNK = (float("nan"), float("inf"), -1e30)
     place=2,
     why="The order of a batch is an accident of the loader; a loss that looks at it mixes rows.",
     how="Shuffle the rows of predictions and labels together: the value must stay.",
-    hint="Look for a view or reshape across the batch dimension, and for state kept from row to row.",
+    hint="Look for a view or reshape across the batch, and for state kept from row to row.",
 )
 def order(trial: Trial) -> None:
     def differs(example: Example) -> Failure | None:
@@ -36,7 +45,9 @@ def order(trial: Trial) -> None:
             if a.dim() and a.shape[:1] == (rows,):
                 a = a[places]
             if not close(a, b):
-                return Failure(f"rows in the order {places.tolist()} cost another", show(a), show(b))
+                return Failure(
+                    f"rows in the order {places.tolist()} cost another", show(a), show(b)
+                )
         return None
 
     trial.hold(differs, trial.examples(3, 4))
@@ -56,8 +67,8 @@ def _reordered(example: Example, places: Tensor) -> Example:
 @law(
     name="item-order",
     place=2,
-    why="The order of a list's items is what ranking shall learn; a loss that reads it off the input "
-    "learns the input's order, first of all among equal grades.",
+    why="A loss that reads the order of a list off its input learns the input's order, first of all "
+    "among equal grades.",
     how="Reverse and shuffle the items of each list together with their grades, equal grades "
     "included: the value must stay.",
     hint="Break ties by a definition (average, or each against all that are not better), not by "
@@ -82,7 +93,9 @@ def item_order(trial: Trial) -> None:
             )
             a, b = trial.value(example), trial.value(moved)
             if not close(a, b) and not (a.dim() > 1 and close(a[..., places], b)):
-                return Failure(f"items in the order {places.tolist()} cost another", show(a), show(b))
+                return Failure(
+                    f"items in the order {places.tolist()} cost another", show(a), show(b)
+                )
         return None
 
     trial.hold(differs, [*trial.examples(3), *(_tied(e) for e in trial.examples(3, 4))])
@@ -122,14 +135,12 @@ def _masked_matters(trial: Trial, example: Example) -> Failure | None:
     clean = trial.gradients(example, mask=mask)
     for junk in JUNK:
         dirty = trial.gradients(_poisoned(example, mask, junk), mask=mask)
-        inert = all(
-            not g[~mask].any()
-            for g in dirty[1]
-            if g.shape[: mask.dim()] == mask.shape
-        )
+        inert = all(not g[~mask].any() for g in dirty[1] if g.shape[: mask.dim()] == mask.shape)
         if not same(dirty, clean) or not inert:
             return Failure(
-                f"{junk} where mask is {show(mask)} changes the result", showed(clean), showed(dirty)
+                f"{junk} where mask is {show(mask)} changes the result",
+                showed(clean),
+                showed(dirty),
             )
     return None
 
@@ -160,9 +171,11 @@ def _masked_counts(trial: Trial, example: Example) -> Failure | None:
     """A masked last row, or last item of every list, against a batch that never had it."""
     mask = example.mask
     assert mask is not None
-    cases = []
-    if trial.subject.kind not in TOGETHER or trial.subject.ours:
-        cases.append((0, "row"))
+    if trial.subject.kind in ("positive+draws", "positive+catalogue"):
+        return (
+            None  # the mask says which items may be negatives; the positive is there all the same
+        )
+    cases = [(0, "row")]
     if mask.dim() > 1 and not trial.subject.args.get("average"):
         cases.append((1, "item"))
     for axis, word in cases:
@@ -200,10 +213,10 @@ def _ignored_matters(trial: Trial, example: Example, index: int) -> Failure | No
 @law(
     name="nothing-valid",
     place=2,
-    why="A batch with nothing to learn happens: all padding, no label, one grade; NaN there ends the "
-    "training, and a constant without a graph raises in backward().",
-    how="Mask everything (or one list), ignore every label, observe none, give equal grades: 0 and "
-    "connected where nothing counts, finite everywhere.",
+    why="A batch with nothing to learn happens: all padding, no label, one grade; NaN there ends "
+    "the training, and a constant without a graph raises in backward().",
+    how="Mask everything (or one list), ignore every label, observe none, give equal grades: 0 "
+    "and connected where nothing counts, finite everywhere.",
     hint="Divide by the count only where it is positive: total / torch.where(count > 0, count, 1).",
 )
 def nothing_valid(trial: Trial) -> str:
@@ -220,11 +233,15 @@ def nothing_valid(trial: Trial) -> str:
             value, gradients = trial.graph(example, **more)
             known = [g for g in gradients if g is not None]
             if not finite(value, known):
-                return Failure(f"{what}: not a number", "0" if strict else "a number", showed((value, known)))
+                return Failure(
+                    f"{what}: not a number", "0" if strict else "a number", showed((value, known))
+                )
             if strict and bool(value.any()):
                 return Failure(f"{what}: costs something", "0", show(value))
             if strict and not known:
-                return Failure(f"{what}: is cut from the graph", "0, connected to the predictions", show(value))
+                return Failure(
+                    f"{what}: is cut from the graph", "0, connected to the predictions", show(value)
+                )
             if strict and any(bool(g.any()) for g in known):
                 return Failure(f"{what}: teaches something", "gradient 0", showed((value, known)))
             return None
@@ -253,7 +270,12 @@ def _nothings(trial: Trial) -> Iterator[tuple[str, bool, Example, dict[str, Any]
     index = subject.ignore_index
     if index is not None:
         target = torch.full_like(example.labels[0], index)
-        yield f"every label {index}", True, replace(example, labels=(target, *example.labels[1:])), {}
+        yield (
+            f"every label {index}",
+            True,
+            replace(example, labels=(target, *example.labels[1:])),
+            {},
+        )
     if subject.kind == "logits+partial":
         nothing = torch.full_like(example.labels[0], -1)
         yield "every label -1", True, replace(example, labels=(nothing,)), {}
@@ -298,8 +320,8 @@ def empty_batch(trial: Trial) -> str | None:
     name="single",
     place=2,
     why="Small and last batches are batches: a guard that returns 0 for them throws their rows away.",
-    how="One perfectly wrong row (two where rows need each other) must cost something, be finite and "
-    "have a gradient.",
+    how="One perfectly wrong row (two where rows need each other) must cost something, be finite "
+    "and have a gradient.",
     hint="Return 0 for no pair, not for one.",
 )
 def single(trial: Trial) -> None:
@@ -310,7 +332,11 @@ def single(trial: Trial) -> None:
         if not finite(value, gradients):
             return Failure("a small batch is not a number", "a number", showed((value, gradients)))
         if not bool((value != 0).any()) or not any(bool(g.any()) for g in gradients):
-            return Failure("a small wrong batch costs nothing", "a cost with a gradient", showed((value, gradients)))
+            return Failure(
+                "a small wrong batch costs nothing",
+                "a cost with a gradient",
+                showed((value, gradients)),
+            )
         return None
 
     for seed in range(3):
@@ -320,11 +346,14 @@ def single(trial: Trial) -> None:
         wrong = ideal(kind, small, 2.0, False)
         if wrong is None:
             raise NotApplicable(f"no perfectly wrong prediction is known for {kind}")
-        if kind == "scores+relevance" and bool((small.labels[0].amax() == small.labels[0].amin())):
+        if kind == "scores+relevance" and bool(small.labels[0].amax() == small.labels[0].amin()):
             continue
         noise = torch.Generator().manual_seed(seed)
         wrong = wrong.with_predictions(
-            *(p + 0.05 * torch.randn(p.shape, generator=noise, dtype=p.dtype) for p in wrong.predictions)
+            *(
+                p + 0.05 * torch.randn(p.shape, generator=noise, dtype=p.dtype)
+                for p in wrong.predictions
+            )
         )
         trial.hold(silent, [wrong])
 
@@ -332,14 +361,16 @@ def single(trial: Trial) -> None:
 def _few(example: Example, kind: str) -> Example:
     if kind == "embeddings+labels":
         return example.rows(0, 3)  # two of a label and one of another
-    return example.rows(0, 2 if kind in (*TOGETHER, "pair+same", "pair+sign", "distance+sign") else 1)
+    return example.rows(
+        0, 2 if kind in (*TOGETHER, "pair+same", "pair+sign", "distance+sign") else 1
+    )
 
 
 @law(
     name="reductions",
     place=2,
     why="A reduction that does not do what it says makes per-row weights and logging wrong.",
-    how='reduction="none" must sum to "sum", and the mean divide by rows (or entries), as documented.',
+    how='reduction="none" must sum to "sum", and the mean divide by a whole number of units.',
     hint="Compute one cost per unit and reduce it at one place.",
 )
 def reductions(trial: Trial) -> str | None:
@@ -357,15 +388,17 @@ def reductions(trial: Trial) -> str | None:
             return Failure('reduction="none" returns one number', "one per row", show(none))
         if not close(none.sum(), total):
             return Failure('"none" does not sum to "sum"', show(none.sum()), show(total))
-        divisors = {"rows": len(none), "entries": none.numel()}
-        if subject.kind == "logits+distribution":
-            divisors.pop("entries")  # a divergence is a sum over classes
-        if not any(close(mean, total / max(d, 1)) for d in divisors.values()):
-            return Failure(
-                f'"mean" is not the sum by {" or ".join(divisors)}',
-                " or ".join(show(total / max(d, 1)) for d in divisors.values()),
-                show(mean),
-            )
+        rows = len(none)
+        if subject.kind == "logits+distribution":  # a divergence is a sum over the classes
+            if not close(mean, total / rows):
+                units = float(total / mean)
+                what = f"the mean divides by {number(units)}, not by the {rows} rows"
+                return Failure(what, show(total / rows), show(mean))
+            return None
+        units = float(total / mean) if float(mean) else 1.0
+        if abs(units - round(units)) > 1e-4 or not 1 <= round(units) <= none.numel():
+            what = f'"mean" is the sum divided by {number(units)}'
+            return Failure(what, "a whole number of rows or entries", show(mean))
         return None
 
     hint = 'Use reduction="batchmean".' if "kl" in subject.name.lower() else ""
@@ -393,7 +426,9 @@ def _our_reductions(trial: Trial) -> str | None:
         return "a divisor per class weighs the classes anew; its own tests hold the identity"
     by = trial.value(example, divisor=count)
     if not close(by, total / 7.0):
-        trial.break_on(example, Failure("divisor=7 is not a seventh of the sum", show(total / 7), show(by)))
+        trial.break_on(
+            example, Failure("divisor=7 is not a seventh of the sum", show(total / 7), show(by))
+        )
     try:
         trial.value(example, reduction="sum", divisor=count)
     except Raised as raised:

@@ -13,7 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.check.examples import Example
-from lossmith.check.laws.base import Broken, Failure, NotApplicable, Raised, Untested, close, error_text, law, show
+from lossmith.check.laws.base import (
+    Broken,
+    Failure,
+    NotApplicable,
+    Raised,
+    Untested,
+    close,
+    error_text,
+    law,
+    show,
+)
 from lossmith.check.trial import Trial, leaf
 
 
@@ -47,10 +57,10 @@ def _alike(old: Any, new: Any) -> bool:
 @law(
     name="side-effects",
     place=4,
-    why="A loss that moves the global random state changes dropout; one that leaves gradients switched "
-    "off stops the training.",
-    how="Compare the global grad mode, default dtype, thread count, random states and the object's own "
-    "buffers before and after a call.",
+    why="A loss that moves the global random state changes dropout; one that leaves gradients "
+    "switched off stops the training.",
+    how="Compare the global grad mode, default dtype, thread count, random states and the object's "
+    "own buffers before and after a call.",
     hint="Use with torch.no_grad(): around the lines that need it, and a generator of your own.",
 )
 def side_effects(trial: Trial) -> None:
@@ -67,7 +77,11 @@ def side_effects(trial: Trial) -> None:
     for name, old in before.items():
         if not _equal(old, after[name]):
             shown = "moved" if isinstance(old, (Tensor, tuple)) else repr(after[name])
-            failure = Failure(f"the call changes the {name}", repr(old) if shown != "moved" else "unchanged", shown)
+            failure = Failure(
+                f"the call changes the {name}",
+                repr(old) if shown != "moved" else "unchanged",
+                shown,
+            )
             raise Broken(failure, trial.subject.named(example))
 
 
@@ -145,7 +159,11 @@ def strides(trial: Trial) -> None:
             value = trial.value(spread)
         except Raised as raised:
             return Failure("non-contiguous tensors raise", show(plain), str(raised))
-        return None if close(value, plain) else Failure("other strides cost another", show(plain), show(value))
+        return (
+            None
+            if close(value, plain)
+            else Failure("other strides cost another", show(plain), show(value))
+        )
 
     trial.hold(differs, [trial.example(10)])
 
@@ -154,7 +172,9 @@ def _strided(value: Any) -> Any:
     """The same numbers, every other element of a longer tensor."""
     if not isinstance(value, Tensor) or value.dim() == 0:
         return value
-    return torch.stack((value, value), dim=-1).transpose(0, -1).contiguous().transpose(0, -1)[..., 0]
+    return (
+        torch.stack((value, value), dim=-1).transpose(0, -1).contiguous().transpose(0, -1)[..., 0]
+    )
 
 
 @law(
@@ -214,16 +234,21 @@ def vmap(trial: Trial) -> None:
     stacked = [torch.stack(ps) for ps in zip(*(e.predictions for e in examples), strict=True)]
     everything = tuple(range(len(stacked)))
     try:
-        grads, values = torch.func.vmap(torch.func.grad_and_value(call, argnums=everything))(*stacked)
+        grads, values = torch.func.vmap(torch.func.grad_and_value(call, argnums=everything))(
+            *stacked
+        )
     except Exception as error:
         raise Broken(
-            Failure("does not run under vmap(grad)", "gradients", _reason(error)), subject.named(first)
+            Failure("does not run under vmap(grad)", "gradients", _reason(error)),
+            subject.named(first),
         ) from error
     for i, example in enumerate(examples):
         value, gradients = trial.gradients(first.with_predictions(*example.predictions))
         pairs = [(values[i], value.sum()), *zip((g[i] for g in grads), gradients, strict=True)]
         for got, wanted in pairs:
-            if not close(got, wanted, 1e-7 if subject.ours else None, 1e-7 if subject.ours else None):
+            if not close(
+                got, wanted, 1e-7 if subject.ours else None, 1e-7 if subject.ours else None
+            ):
                 failure = Failure("under vmap it gives another result", show(wanted), show(got))
                 raise Broken(failure, subject.named(example))
 
@@ -272,14 +297,20 @@ def device(trial: Trial) -> str | None:
             loss = copy.deepcopy(loss).to("meta")
         except Exception as error:
             raise Untested(f"the loss cannot be moved: {error_text(error)}") from error
-    moved = example.with_predictions(*map(meta, example.predictions)).with_labels(*map(meta, example.labels))
+    moved = example.with_predictions(*map(meta, example.predictions)).with_labels(
+        *map(meta, example.labels)
+    )
     try:
         result = trial.subject.copy_with(loss).plain(moved)
     except Exception as error:
         text = str(error)
-        elsewhere = "same device" in text or "not on the expected device" in text or "device meta" in text
-        if elsewhere or isinstance(error, AssertionError) and "CUDA" in text:
-            failure = Failure("uses another device than its inputs", "the device of the inputs", error_text(error))
+        elsewhere = (
+            "same device" in text or "not on the expected device" in text or "device meta" in text
+        )
+        if elsewhere or (isinstance(error, AssertionError) and "CUDA" in text):
+            failure = Failure(
+                "uses another device than its inputs", "the device of the inputs", error_text(error)
+            )
             raise Broken(failure, trial.subject.named(example)) from error
         raise Untested(f"cannot be followed without values: {error_text(error)}") from error
     if result.device.type != "meta":

@@ -33,14 +33,16 @@ def weights(trial: Trial) -> None:
     except Raised as raised:
         if isinstance(raised.error, ValueError) and "weight" in str(raised.error):
             return
-    raise Broken(Failure("a weight of another shape passes", "a ValueError about weight", "a value"))
+    raise Broken(
+        Failure("a weight of another shape passes", "a ValueError about weight", "a value")
+    )
 
 
 @law(
     name="shapes",
     place=2,
     why="(N,) against (N, 1) broadcasts to N x N terms: every prediction learns from every label.",
-    how="Give each tensor after the first one dimension more at its end: an error, or the same value.",
+    how="Give each tensor after the first a dimension more at its end: an error, or the same value.",
     hint="Compare shapes and raise: if a.shape != b.shape: raise ValueError(...).",
 )
 def shapes(trial: Trial) -> None:
@@ -64,10 +66,16 @@ def _broadcasts(trial: Trial, example: Example, i: int) -> Failure | None:
         if trial.subject.ours and not (
             isinstance(raised.error, ValueError) and "(" in str(raised.error)
         ):
-            return Failure(f"{what}: the error does not teach", "a ValueError with shapes", str(raised))
+            return Failure(
+                f"{what}: the error does not teach", "a ValueError with shapes", str(raised)
+            )
         return None
     wanted = trial.value(example)
-    if not trial.subject.ours and got.numel() == wanted.numel() and close(got.flatten(), wanted.flatten()):
+    if (
+        not trial.subject.ours
+        and got.numel() == wanted.numel()
+        and close(got.flatten(), wanted.flatten())
+    ):
         return None  # harmless: it was read as meant
     if not trial.subject.ours and example.batch_size == 1:
         return None  # one row has nothing to broadcast against
@@ -148,5 +156,7 @@ def value_checks(trial: Trial) -> None:
     except Raised as raised:
         if isinstance(raised.error, TypeError) and "mask must be bool" in str(raised.error):
             return
-        raise Broken(Failure("another error", "TypeError: mask must be bool", str(raised))) from raised
+        raise Broken(
+            Failure("another error", "TypeError: mask must be bool", str(raised))
+        ) from raised
     raise Broken(Failure("a float mask passes", "TypeError: mask must be bool", "a value"))
