@@ -28,6 +28,12 @@ def broken(logits: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Ten
     return cost.mean()
 
 
-def corrected(logits: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
+def corrected(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    mask: Tensor | None = None,
+    divisor: float | Tensor | None = None,
+) -> Tensor:
     """Masked rows cost 0 and are not counted."""
-    return cross_entropy(logits, target, mask=mask)
+    return cross_entropy(logits, target, mask=mask, divisor=divisor)

@@ -15,7 +15,7 @@ import torch
 from lossmith.check.adapters import Unfit
 from lossmith.check.laws import laws as all_laws
 from lossmith.check.laws.base import Broken, Law, NotApplicable, Raised, Untested, error_text
-from lossmith.check.report import Finding, Report
+from lossmith.check.report import Finding, Interrupted, Report, Status
 from lossmith.check.subject import Subject, make_subject
 from lossmith.check.trial import Trial
 from lossmith.core.words import did_you_mean
@@ -65,23 +65,35 @@ def check_loss(
     settings = {"loss": loss, "family": family, "inputs": inputs, "args": args, "knobs": knobs}
     settings["seed"] = seed
     guarded = isinstance(loss, str) if isolate is None else isolate
+    about = {"loss": name_of(loss), "family": family or "", "inputs": inputs or "", "notes": []}
+    known: dict[str, Any] = {}
+    found: dict[str, Finding] = {}
+
+    def report(status: Status, reason: str) -> Report:
+        what = {**about, **known}
+        rest = (found.get(law.name) or finding_of(law, status, reason) for law in wanted)
+        spent = round(time.monotonic() - start, 3)
+        return Report(
+            what["loss"], what["family"], what["inputs"], seed, spent, tuple(rest),
+            tuple(what["notes"]),
+        )  # fmt: skip
+
     try:
         if guarded:
             from lossmith.check.guard import guarded_check
 
-            about, findings = guarded_check(settings, wanted, seconds, memory_mb, on_law)
-        else:
-            subject = make_subject(**settings)
-            about = about_subject(subject)
-            findings = list(run_laws(subject, wanted, time.thread_time() + seconds, on_law))
+            reason = guarded_check(settings, wanted, seconds, memory_mb, on_law, known, found)
+            return report("untested", reason)
+        subject = make_subject(**settings)
+        known.update(about_subject(subject))
+        for finding in run_laws(subject, wanted, time.thread_time() + seconds, on_law):
+            found[finding.law] = finding
+        return report("untested", "out of time")
     except Unfit as unfit:
-        about = {"loss": name_of(loss), "family": family or "", "inputs": "", "notes": [str(unfit)]}
-        findings = [finding_of(law, "not applicable", str(unfit)) for law in wanted]
-    spent = round(time.monotonic() - start, 3)
-    return Report(
-        about["loss"], about["family"], about["inputs"], seed, spent, tuple(findings),
-        tuple(about["notes"]),
-    )  # fmt: skip
+        known.update(inputs="", notes=[str(unfit)])
+        return report("not applicable", str(unfit))
+    except KeyboardInterrupt as stop:
+        raise Interrupted(report("untested", "interrupted")) from stop
 
 
 def chosen(names: Iterable[str] | None) -> list[Law]:

@@ -33,6 +33,7 @@ from lossmith.check.engine import (
     run_laws,
 )
 from lossmith.check.laws.base import Law
+from lossmith.check.load import LoadError
 from lossmith.check.report import Finding
 
 HANG_SHARE = 0.6  # of the time that is left: what one law may take before it counts as hanging
@@ -57,20 +58,26 @@ def guarded_check(
     seconds: float,
     memory_mb: int,
     on_law: Progress | None,
-) -> tuple[dict[str, Any], list[Finding]]:
-    """The check of :func:`check_loss`, with every law's outcome whatever the loss does."""
+    about: dict[str, Any],
+    found: dict[str, Finding],
+) -> str:
+    """Fill in what is known about the loss and every law's outcome, whatever the loss does.
+
+    Returns why the laws that are missing from ``found`` are. Both are filled as the findings come,
+    so that an interrupt leaves them there.
+    """
     if not can_travel(settings["loss"]):
         raise ValueError(
             f"{name_of(settings['loss'])} cannot be sent to another process; name it as text "
             '("file.py:name"), or leave isolate out.'
         )
-    found: dict[str, Finding] = {}
-    about: dict[str, Any] | None = None
     left, deaths, reason = seconds, 0, "out of time"
 
     def heard(child: _Child) -> None:
+        about.update(child.about or {})
+        found.update((finding.law, finding) for finding in child.findings)
         if on_law is not None:
-            on_law(child.law, len(found) + len(child.findings), len(wanted))
+            on_law(child.law, len(found), len(wanted))
 
     while left > 0:
         rest = [law for law in wanted if law.name not in found]
@@ -78,7 +85,7 @@ def guarded_check(
             break
         child, used = _run_child(settings, rest, left, memory_mb, heard)
         left -= used
-        about = child.about or about
+        about.update(child.about or {})
         if child.error is not None:
             _raise(child.error)
         found.update((finding.law, finding) for finding in child.findings)
@@ -96,14 +103,9 @@ def guarded_check(
         if deaths == MOST_DEATHS:
             reason = f"{deaths} laws ended their process; the rest was not tried"
             break
-    if about is None:
-        about = {
-            "loss": name_of(settings["loss"]),
-            "family": settings["family"] or "",
-            "inputs": settings["inputs"] or "",
-            "notes": [reason],
-        }
-    return about, [found.get(law.name) or finding_of(law, "untested", reason) for law in wanted]
+    if not about:
+        about.update(notes=[reason])
+    return reason
 
 
 def _died(law: Law, ended: str, seconds: float) -> Finding:
@@ -119,7 +121,8 @@ def _died(law: Law, ended: str, seconds: float) -> Finding:
 
 
 def _raise(error: dict[str, str]) -> None:
-    kinds: dict[str, type[Exception]] = {"Unfit": Unfit, "ValueError": ValueError}
+    kinds: dict[str, type[Exception]] = {"Unfit": Unfit, "LoadError": LoadError}
+    kinds["ValueError"] = ValueError
     raise kinds.get(error["type"], RuntimeError)(error["text"])
 
 
