@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lossmith.check.report import Finding, Report
+from lossmith.check.report import Finding, Interrupted, Report
 from lossmith.cli.app import run
 
 LOSSES = """
@@ -34,45 +34,33 @@ def check(*words: str) -> int:
 
 
 def test_a_broken_law_is_shown_in_full_and_exits_with_one(folder, capfd):
-    assert check("mine.py:bpr", "--laws", "gradient,saturation") == 1
+    asked = ("--laws", "gradient,saturation", "--html", "page.html")
+    assert check("mine.py:bpr", *asked) == 1
     said = capfd.readouterr()
-    assert "✓  gradient" in said.out and "✗ saturation" in said.out
+    assert "✓ held  gradient" in said.out and "✗ saturation" in said.out
     for part in ("expected", "got", "why", "mend"):
         assert f"  {part} " in said.out
     assert said.out.splitlines()[-1] == "1 of 2 laws is broken: saturation."
     assert said.err == ""  # no bar where nobody watches
 
-
-def test_held_laws_exit_with_zero(folder, capfd):
-    assert check("bpr", "--laws", "gradient,saturation") == 0
-    assert capfd.readouterr().out.splitlines()[-1] == "All 2 laws hold."
-
-
-def test_quiet_shows_only_what_is_broken(folder, capfd):
-    assert check("mine.py:bpr", "--laws", "gradient,saturation", "--quiet") == 1
-    said = capfd.readouterr().out
-    assert "saturation" in said and "✓" not in said
-
-
-def test_json_is_the_report(folder, capfd):
-    assert check("mine.py:bpr", "--laws", "saturation", "--json") == 1
-    report = Report.from_dict(json.loads(capfd.readouterr().out))
-    assert report.broken == ("saturation",) and report["saturation"].example
-
-
-def test_arguments_reach_the_loss(folder, capfd):
-    assert check("mine.py:dead", "--inputs", "positive+negative", "--args", "factor=2.5",
-                 "--laws", "dead-knob") == 1  # fmt: skip
-    said = capfd.readouterr().out
-    assert "factor" in said and "2.5" in said
-
-
-def test_the_page_is_one_file_that_loads_nothing(folder, capfd):
-    assert check("mine.py:bpr", "--laws", "gradient,saturation", "--html", "page.html") == 1
     page = (folder / "page.html").read_text("utf-8")
     assert "1 of 2 laws is broken: saturation." in page
     assert "lossmith check mine.py:bpr" in page
     assert "<script" not in page and "http" not in page and "src=" not in page
+
+
+def test_held_laws_exit_with_zero_and_quiet_leaves_the_verdict(folder, capfd):
+    assert check("bpr", "--laws", "gradient,saturation", "--quiet") == 0
+    said = capfd.readouterr().out
+    assert said.splitlines()[-1] == "All 2 laws hold." and "✓" not in said
+
+
+def test_json_is_the_report_and_arguments_reach_the_loss(folder, capfd):
+    asked = ("--inputs", "positive+negative", "--args", "factor=2.5", "--laws", "dead-knob")
+    assert check("mine.py:dead", *asked, "--json") == 1
+    report = Report.from_dict(json.loads(capfd.readouterr().out))
+    assert report.broken == ("dead-knob",) and report.loss == "mine.py:dead"
+    assert report["dead-knob"].example["factor"] == "2.5"
 
 
 def test_the_page_escapes_what_a_loss_says():
@@ -120,7 +108,7 @@ def test_an_interrupt_keeps_what_was_found(folder, capfd, monkeypatch):
 
     def stopped(loss, **asked):
         report = Report("mine", "ranking", "triplet", 0, 1.0, (finding, late))
-        raise KeyboardInterrupt(report)
+        raise Interrupted(report)
 
     monkeypatch.setattr("lossmith.check.check_loss", stopped)
     assert check("mine.py:bpr", "--html", "page.html") == 130
