@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pickle
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -160,7 +161,7 @@ def _probe(subject: Subject) -> str:
     """Whether it runs at all (the reason, if not), and whether it draws random numbers."""
     example = Trial(subject, subject.seed).example()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with undisturbed():
             first, second = (subject.plain(example).detach() for _ in range(2))
     except Exception as error:
         return error_text(error)
@@ -176,8 +177,9 @@ def try_law(law: Law, subject: Subject, deadline: float) -> Finding:
     if reason:
         return finding_of(law, "not applicable", reason)
     try:
-        left = deadline - time.thread_time()
-        detail = law.run(Trial(subject, subject.seed, time.thread_time() + LAW_SHARE * left))
+        with undisturbed():
+            left = deadline - time.thread_time()
+            detail = law.run(Trial(subject, subject.seed, time.thread_time() + LAW_SHARE * left))
         found = finding_of(law, "held", detail or "")
     except NotApplicable as said:
         found = finding_of(law, "not applicable", str(said))
@@ -191,6 +193,21 @@ def try_law(law: Law, subject: Subject, deadline: float) -> Finding:
         found = finding_of(law, "untested", f"the check itself failed: {error_text(error)}")
     spent = round(time.monotonic() - start, 4)
     return Finding(**{**found.__dict__, "seconds": spent})
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Start from the usual global state, and leave it as it was, whatever a loss does to it."""
+    kept = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    numbers = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            yield
+    finally:
+        torch.set_grad_enabled(kept[0])
+        torch.set_default_dtype(kept[1])
+        torch.set_num_threads(kept[2])
+        random.setstate(numbers)
 
 
 def _out_of_reach(law: Law, subject: Subject) -> str:

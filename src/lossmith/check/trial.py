@@ -43,8 +43,7 @@ class Trial:
     def gradients(self, example: Example, **more: Any) -> tuple[Tensor, list[Tensor]]:
         """The value, and its gradient in each prediction (zeros where there is no path)."""
         value, gradients = self.graph(example, **more)
-        zeros = map(torch.zeros_like, example.predictions)
-        return value, [z if g is None else g for g, z in zip(gradients, zeros, strict=True)]
+        return value, filled(gradients, example)
 
     def graph(self, example: Example, **more: Any) -> tuple[Tensor, list[Tensor | None]]:
         """The value, and its gradient in each prediction, None where there is no path."""
@@ -53,10 +52,9 @@ class Trial:
         if not value.requires_grad:
             return value.detach(), [None] * len(example.predictions)
         try:
-            gradients = torch.autograd.grad(value.sum(), example.predictions, allow_unused=True)
+            return value.detach(), slopes(value, example)
         except Exception as error:
             raise Raised(error) from error
-        return value.detach(), list(gradients)
 
     def hold(self, test: Test, examples: Iterable[Example], hint: str = "") -> None:
         """Raise :class:`Broken` with the smallest batch for the first example that fails."""
@@ -86,6 +84,18 @@ class Trial:
         if mask is None or not self.subject.takes("mask"):
             raise NotApplicable("takes no mask")
         return mask
+
+
+def slopes(value: Tensor, example: Example, **how: Any) -> list[Tensor | None]:
+    """The gradient of the sum of a value in each prediction, None where there is no path."""
+    given: Any = torch.autograd.grad(value.sum(), example.predictions, allow_unused=True, **how)
+    return list(given)
+
+
+def filled(gradients: Iterable[Tensor | None], example: Example) -> list[Tensor]:
+    """Gradients with zeros for those that are None."""
+    pairs = zip(gradients, example.predictions, strict=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in pairs]
 
 
 def leaf(example: Example) -> Example:

@@ -24,12 +24,12 @@ from lossmith.check.laws.base import (
     law,
     show,
 )
-from lossmith.check.trial import Trial, leaf
+from lossmith.check.trial import Trial, leaf, slopes
 
 
 @law(
     name="mutation",
-    place=4,
+    place=7,
     why="A loss that writes into its inputs changes the metric computed next, and the next call.",
     how="Compare predictions and labels before and after the call, bit for bit.",
     hint="Copy before writing: no +=, masked_fill_, clamp_ or .data on an argument.",
@@ -56,7 +56,7 @@ def _alike(old: Any, new: Any) -> bool:
 
 @law(
     name="side-effects",
-    place=4,
+    place=7,
     why="A loss that moves the global random state changes dropout; one that leaves gradients "
     "switched off stops the training.",
     how="Compare the global grad mode, default dtype, thread count, random states and the object's "
@@ -69,6 +69,10 @@ def side_effects(trial: Trial) -> None:
     try:
         trial.subject.plain(leaf(example))
         after = _surroundings(trial)
+        with torch.no_grad():
+            trial.subject.plain(example)
+            before["grad mode under no_grad"] = False
+            after["grad mode under no_grad"] = torch.is_grad_enabled()
     except Exception as error:
         raise Raised(error) from error
     finally:
@@ -108,7 +112,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 @law(
     name="determinism",
-    place=4,
+    place=7,
     why="A curve that cannot be repeated cannot be compared.",
     how="Call it twice on the same batch: the same value, bit for bit.",
     hint="Take a generator, or draw outside the loss.",
@@ -126,7 +130,7 @@ def determinism(trial: Trial) -> None:
 
 @law(
     name="evaluation",
-    place=4,
+    place=7,
     why="The same number is logged on validation data, without gradients.",
     how="Call it under torch.no_grad() and torch.inference_mode(): the same value.",
     hint="Nothing in a forward pass may need requires_grad.",
@@ -144,7 +148,7 @@ def evaluation(trial: Trial) -> None:
 
 @law(
     name="strides",
-    place=4,
+    place=7,
     why="Models hand over transposed and sliced tensors, which .view() refuses.",
     how="Give the same numbers laid out with other strides: the same value.",
     hint="Use reshape instead of view.",
@@ -179,7 +183,7 @@ def _strided(value: Any) -> Any:
 
 @law(
     name="compile",
-    place=4,
+    place=7,
     why="A graph break makes the device wait for the host at every step.",
     how='torch.compile(fullgraph=True, backend="aot_eager") must give the same value and gradient.',
     hint="Replace branches on values, .item() and boolean indexing with torch.where.",
@@ -200,11 +204,8 @@ def compile_(trial: Trial) -> None:
     plain = call(*example.predictions)
     pairs = [(value, plain)]
     if plain.requires_grad:
-        grads = [
-            torch.autograd.grad(v.sum(), example.predictions, allow_unused=True, retain_graph=True)
-            for v in (value, plain)
-        ]
-        pairs += [(a, b) for a, b in zip(*grads, strict=True) if a is not None and b is not None]
+        both = [slopes(v, example) for v in (value, plain)]
+        pairs += [(a, b) for a, b in zip(*both, strict=True) if a is not None and b is not None]
     for got, wanted in pairs:
         if not close(got, wanted, 1.3e-6 if subject.ours else 1e-4, 1e-5):
             failure = Failure("compiled, it gives another result", show(wanted), show(got))
@@ -218,7 +219,7 @@ def _reason(error: Exception) -> str:
 
 @law(
     name="vmap",
-    place=4,
+    place=7,
     why="Per-example gradients and ensembles run a loss under torch.func.vmap and grad.",
     how="vmap(grad_and_value) over two batches must agree with a loop over them.",
     hint="Replace branches on values, .item() and in-place writes with torch.where.",
@@ -255,7 +256,7 @@ def vmap(trial: Trial) -> None:
 
 @law(
     name="pickle",
-    place=4,
+    place=7,
     why="A loss travels to workers, spawned processes and checkpoints by pickle.",
     how="Pickle and unpickle it: the same value.",
     hint="Hold a named function or a word instead of a lambda, and no open files or locks.",
@@ -280,7 +281,7 @@ def pickle_(trial: Trial) -> None:
 
 @law(
     name="device",
-    place=4,
+    place=7,
     why="A tensor made on the CPU, or a .cuda() in the loss, fails on every other device.",
     how="Run it on the meta device, where a tensor from elsewhere is an error.",
     hint="Make new tensors with device=logits.device, or from others (zeros_like, new_zeros).",

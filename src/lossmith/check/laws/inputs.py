@@ -14,7 +14,7 @@ from lossmith.check.trial import Trial
 
 @law(
     name="weights",
-    place=2,
+    place=5,
     why="A weight that changes the count as well as the cost cancels itself in the mean.",
     how="Weights of 2 must double the cost, and weights of another shape must raise.",
     hint="Multiply the cost by the weight and divide by the count of rows.",
@@ -40,9 +40,9 @@ def weights(trial: Trial) -> None:
 
 @law(
     name="shapes",
-    place=2,
+    place=5,
     why="(N,) against (N, 1) broadcasts to N x N terms: every prediction learns from every label.",
-    how="Give each tensor after the first a dimension more at its end: an error, or the same value.",
+    how="Give each tensor after the first a last dimension of 1: an error, or the same value.",
     hint="Compare shapes and raise: if a.shape != b.shape: raise ValueError(...).",
 )
 def shapes(trial: Trial) -> None:
@@ -84,8 +84,8 @@ def _broadcasts(trial: Trial, example: Example, i: int) -> Failure | None:
 
 @law(
     name="sentinels",
-    place=2,
-    why="A label that is none (-1 for missing, a class out of range) trains the model towards a lie.",
+    place=5,
+    why="A label that is none (-1 for missing, a class out of range) trains towards a lie.",
     how="Put one impossible label into a batch: an error, or NaN, but no number.",
     hint="Check the values and say which is wrong, or mask them out.",
 )
@@ -143,7 +143,7 @@ def _impossible(trial: Trial) -> Iterator[float]:
 
 @law(
     name="value-checks",
-    place=2,
+    place=5,
     why="A mask of floats is one sign away from its opposite.",
     how="A mask that is not bool must raise a TypeError.",
     hint="Call check_mask.",

@@ -11,12 +11,12 @@ from torch import Tensor
 from lossmith.check.examples import Example
 from lossmith.check.ideals import ideal
 from lossmith.check.laws.base import Failure, NotApplicable, Raised, Untested, close, law, show
-from lossmith.check.trial import Trial, finite, leaf, showed
+from lossmith.check.trial import Trial, filled, finite, leaf, showed, slopes
 
 
 @law(
     name="extremes",
-    place=3,
+    place=6,
     why="Ties, zeros, duplicates and confident answers happen in every training; one NaN gradient "
     "and the model is gone.",
     how="Scale the predictions by 0, 1e4 and -1e4, make them all the same or perfectly right or "
@@ -63,7 +63,7 @@ def _edges(trial: Trial) -> Iterator[tuple[str, Example]]:
 
 @law(
     name="nan-not-hidden",
-    place=3,
+    place=6,
     why="A NaN that the loss paints over leaves a broken model that looks fine.",
     how="Make one prediction NaN: the value must be NaN, or an error.",
     hint="No nan_to_num; let a NaN through so that the run stops where it broke.",
@@ -93,7 +93,7 @@ SLACK = {torch.float16: 2e-2, torch.bfloat16: 6e-2}
 
 @law(
     name="half-precision",
-    place=3,
+    place=6,
     why="Mixed precision hands the loss float16 and bfloat16; an eps of 1e-8 is 0 there and a sum "
     "has three digits.",
     how="Compare float16 and bfloat16 predictions, random and confident ones, with the same "
@@ -143,7 +143,7 @@ def _halves(trial: Trial) -> Iterator[Example]:
 
 @law(
     name="autocast",
-    place=3,
+    place=6,
     why="Under autocast matrix products are bfloat16, and a softmax of them has three digits.",
     how="Compare value and gradient of float32 predictions with and without autocast to bfloat16.",
     hint="Wrap the mathematics in torch.autocast(device_type, enabled=False) and upcast.",
@@ -156,9 +156,7 @@ def autocast(trial: Trial) -> str | None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             value = trial.subject(predictions)
         # backward() belongs outside: inside, its own products would be in bfloat16.
-        slopes = torch.autograd.grad(value.sum(), predictions.predictions, allow_unused=True)
-        zeros = map(torch.zeros_like, example.predictions)
-        under = value.detach(), [z if g is None else g for g, z in zip(slopes, zeros, strict=True)]
+        under = value.detach(), filled(slopes(value, predictions), example)
     except Raised as raised:
         if trial.subject.ours:
             raise
@@ -172,10 +170,11 @@ def autocast(trial: Trial) -> str | None:
     else:
         error = max(_apart(a, b) for a, b in zip(under[1], plain[1], strict=True))
         good = error < 3e-2 and close(under[0], plain[0], 1e-2, 1e-2)
+        good = good and under[0].dtype not in (torch.bfloat16, torch.float16)
     if not good:
         failure = Failure(
-            f"wrong by {error:.1%} in the gradient",
-            showed(plain),
+            f"returns {under[0].dtype}, wrong by {error:.1%} in the gradient",
+            f"{showed(plain)} ({plain[0].dtype})",
             f"{showed(under)} ({under[0].dtype})",
         )
         trial.break_on(example, failure)

@@ -14,12 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lossmith.check.examples import Example
 from lossmith.check.laws.base import Broken, Failure, NotApplicable, close, law, show
 from lossmith.check.laws.batch import TOGETHER
-from lossmith.check.trial import Trial, leaf
+from lossmith.check.trial import Trial, leaf, slopes
 
 
 @law(
     name="invariances",
-    place=5,
+    place=8,
     why="A promise in the metadata is what people build on.",
     how="Shift all predictions by 3.25, scale them by 1.75, reverse the items of each list: what "
     "is promised to stay must stay.",
@@ -51,11 +51,11 @@ def invariances(trial: Trial) -> str:
     return f"holds: {', '.join(sorted(spec.invariances))}"
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations and the elements that they write."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = 0
         self.elements = 0
         self.largest = 0
@@ -76,7 +76,7 @@ GROWTH = {"n": 1.0, "n log n": 1.0, "n^2": 2.0, "n^3": 3.0}
 
 @law(
     name="cost",
-    place=5,
+    place=8,
     why="A Python loop over rows, or a tensor of rows^3 numbers, decides how large a batch can be.",
     how="Count operations, written numbers and the largest tensor of forward and backward for 2 "
     "to 16 times the rows, and fit the exponents.",
@@ -112,10 +112,11 @@ def cost(trial: Trial) -> str:
 
 def _count(trial: Trial, example: Example) -> Counter:
     example = leaf(example)
-    with Counter() as counter:
+    counter = Counter()
+    with counter:
         value = trial.subject(example).sum()
         if value.requires_grad:
-            torch.autograd.grad(value, example.predictions, allow_unused=True)
+            slopes(value, example)
     return counter
 
 
