@@ -20,6 +20,7 @@ from lossmith.check.laws.base import (
     show,
 )
 from lossmith.check.laws.batch import TOGETHER, some_masked
+from lossmith.check.subject import Subject
 from lossmith.check.trial import Trial, finite, showed
 
 
@@ -114,9 +115,9 @@ def reductions(trial: Trial) -> str | None:
 
     def wrong(example: Example) -> Failure | None:
         none, total, mean = (
-            trial.value(example, reduction=word) for word in ("none", "sum", "mean")
+            trial.value(example, reduction=word) for word in ("none", "sum", _mean_of(subject))
         )
-        if none.numel() == 1:
+        if none.numel() == 1 and example.batch_size > 1:
             return Failure('reduction="none" returns one number', "one per row", show(none))
         if not close(none.sum(), total):
             return Failure('"none" does not sum to "sum"', show(none.sum()), show(total))
@@ -136,6 +137,12 @@ def reductions(trial: Trial) -> str | None:
     hint = 'Use reduction="batchmean".' if "kl" in subject.name.lower() else ""
     trial.hold(wrong, trial.examples(0), hint)
     return None
+
+
+def _mean_of(subject: Subject) -> str:
+    """What an object calls its mean: "batchmean", "sum_over_batch_size", or just so."""
+    own = getattr(subject.loss, "reduction", None)
+    return own if isinstance(own, str) and own not in ("none", "sum") else "mean"
 
 
 def our_divisor(trial: Trial, count: float) -> Any:

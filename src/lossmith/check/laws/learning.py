@@ -214,18 +214,6 @@ def _best_and_worst(example: Example) -> Example:
     return cut.with_predictions(*(p.gather(-1, ends) for p in example.predictions))
 
 
-def _best_and_worst(example: Example) -> Example:
-    """Two items of each list: between them no other pair can pull for one that is dead."""
-    grades = example.labels[0]
-    ends = torch.stack([grades.argmax(-1), grades.argmin(-1)], dim=-1)
-    return replace(
-        example,
-        predictions=(example.predictions[0].gather(-1, ends),),
-        labels=(grades.gather(-1, ends),),
-        mask=None if example.mask is None else example.mask.gather(-1, ends),
-    )
-
-
 def _strength(gradients: list[Tensor], kind: str) -> Tensor:
     if kind in _BY_ENTRY:
         return torch.stack([g.abs() for g in gradients]).amax(0)
