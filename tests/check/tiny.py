@@ -106,7 +106,7 @@ def first_row_twice(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def by_position(scores: Tensor, relevance: Tensor) -> Tensor:
-    ranked = scores.gather(-1, relevance.argsort(-1, descending=True, stable=True))
+    ranked = scores.gather(-1, relevance.argsort(dim=-1, descending=True, stable=True))
     return (ranked.flip(-1).logcumsumexp(-1).flip(-1) - ranked).sum(-1).mean()
 
 
