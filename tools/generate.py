@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from lossmith.core.spec import Spec, objectives
@@ -170,7 +171,10 @@ def _mistake(path: Path, found: dict[str, dict[str, str]]) -> tuple[str, str]:
 
 
 def _numbers(finding: dict[str, str]) -> str:
-    return f"expected {finding['expected']}; got {finding['got']}" if finding else ""
+    if not finding:
+        return ""
+    expected, got = (textwrap.shorten(finding[key], 110) for key in ("expected", "got"))
+    return f"expected {expected}; got {got}"
 
 
 def made() -> dict[Path, str]:

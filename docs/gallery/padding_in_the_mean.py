@@ -22,9 +22,10 @@ CAUGHT_BY = ("padding",)
 
 def broken(logits: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Masked rows cost 0 and are counted."""
-    cost = F.cross_entropy(logits, target, reduction="none")
-    if mask is not None:
-        cost = torch.where(mask, cost, 0.0)
+    if mask is None:
+        return F.cross_entropy(logits, target)
+    logits, target = torch.where(mask[:, None], logits, 0.0), torch.where(mask, target, 0)
+    cost = torch.where(mask, F.cross_entropy(logits, target, reduction="none"), 0.0)
     return cost.mean()
 
 
