@@ -227,7 +227,35 @@ def main() -> int:
             versions = {"version": version, "torch": torch.__version__.split("+")[0]}
             text = json.dumps({"peer": peer, **versions, "reports": reports}, indent=1)
             (OUT / f"{peer}.json").write_text(text + "\n", "utf-8")
+    if only is None:
+        write_tables()
     return 0
+
+
+def write_tables() -> None:
+    """The tables of the page, from every report that is there; the words around them are kept."""
+    page = OUT / "README.md"
+    start, end = "<!-- tables: written by tools/check_peers.py -->", "<!-- end of tables -->"
+    before, rest = page.read_text("utf-8").split(start)
+    tables = "\n\n".join(map(table, PEERS))
+    page.write_text(f"{before}{start}\n\n{tables}\n\n{end}{rest.split(end)[1]}", "utf-8")
+
+
+def table(peer: str) -> str:
+    """One peer: each loss, and the laws that it breaks."""
+    kept = json.loads((OUT / f"{peer}.json").read_text("utf-8"))
+    lines = [
+        f"### {peer} {kept['version']}",
+        "",
+        "| loss | called with | laws tested | broken |",
+        "| --- | --- | ---: | --- |",
+    ]
+    for name, values in kept["reports"].items():
+        report = Report.from_dict(values)
+        tested = sum(finding.status in ("held", "broken") for finding in report.findings)
+        broken = ", ".join(f"`{law}`" for law in report.broken) or "none"
+        lines.append(f"| `{name}` | {report.inputs} | {tested} | {broken} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from lossmith.core.spec import Spec, objectives
@@ -142,8 +143,8 @@ def gallery() -> str:
         entries.setdefault(family, []).append(row)
     for family in FAMILIES:
         if family in entries:
-            head = "| mistake | published | what it costs | caught by | expected; got |"
-            parts.append(f"## {family.capitalize()}\n\n{head}\n| --- | --- | --- | --- | --- |")
+            head = "| mistake | published | what it costs | caught by |\n| --- | --- | --- | --- |"
+            parts.append(f"## {family.capitalize()}\n\n{head}")
             parts[-1] += "\n" + "\n".join(entries[family]) + "\n"
     return "\n".join(parts)
 
@@ -159,17 +160,22 @@ def _mistake(path: Path, found: dict[str, dict[str, str]]) -> tuple[str, str]:
     }
     title, _, body = (ast.get_docstring(tree) or "").partition("\n\n")
     told = dict(part.split(": ", 1) for part in re.split(r"\n(?=Costs: |Mend: )", body))
-    laws = constants["CAUGHT_BY"]
-    numbers = [f"{found[law]['expected']}; {found[law]['got']}" for law in laws if law in found]
+    caught = [f"`{law}`: {_numbers(found.get(law, {}))}" for law in constants["CAUGHT_BY"]]
     cells = [
         f"[{title.rstrip('.')}]({path.name})",
         told["Published"],
         told["Costs"],
-        ", ".join(f"`{law}`" for law in laws),
-        "<br>".join(numbers),
+        "<br>".join(caught),
     ]
     row = " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in cells)
     return constants["FAMILY"], f"| {row.replace('``', '`')} |"
+
+
+def _numbers(finding: dict[str, str]) -> str:
+    if not finding:
+        return ""
+    expected, got = (textwrap.shorten(finding[key], 110) for key in ("expected", "got"))
+    return f"expected {expected}; got {got}"
 
 
 def made() -> dict[Path, str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lossmith.core.labels import class_index
 from lossmith.core.numerics import pick, row_log_softmax, upcast
-from lossmith.core.reduce import Divisor, Reduction, reduce
+from lossmith.core.reduce import Divisor, reduce
 from lossmith.core.validate import check_float, check_leading_shape
 
 FAMILY = "generation"
@@ -35,7 +35,6 @@ def corrected(
     real: Tensor,
     *,
     factor: float = 0.5,
-    reduction: Reduction = "mean",
     divisor: Divisor | None = None,
 ) -> Tensor:
     """Cross-entropy, plus what each output lacks of a keyword that its reference has."""
@@ -49,4 +48,4 @@ def corrected(
     # Spread over the real tokens of its sequence, so that there is one unit: the token.
     share = real / real.sum(-1, keepdim=True).clamp(min=1)
     cost = -pick(log_p, index) + factor * torch.where(wanted, silent, 0.0) * share
-    return reduce(cost, valid=real, reduction=reduction, divisor=divisor)
+    return reduce(cost, valid=real, divisor=divisor)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lossmith.core.numerics import softplus, upcast
-from lossmith.core.reduce import Divisor, Reduction, reduce
+from lossmith.core.reduce import Divisor, reduce
 from lossmith.core.validate import check_float, check_same_shape, check_values
 
 FAMILY = "ranking"
@@ -43,7 +43,6 @@ def corrected(
     scores: Tensor,
     relevance: Tensor,
     *,
-    reduction: Reduction = "mean",
     divisor: Divisor | None = None,
 ) -> Tensor:
     """The same weights on log sigmoid."""
@@ -53,4 +52,4 @@ def corrected(
     (scores,) = upcast(scores)
     gap, gain, pair = _pairs(scores, relevance)
     cost = torch.where(pair, gain * softplus(-gap) / math.log(2.0), 0.0).sum((-2, -1))
-    return reduce(cost, count=pair.sum((-2, -1)), reduction=reduction, divisor=divisor)
+    return reduce(cost, count=pair.sum((-2, -1)), divisor=divisor)

@@ -1,9 +1,9 @@
 """A ListMLE that learns the order in which the file lists equal documents.
 
 Published: sentence-transformers (``ListMLELoss``, ``PListMLELoss``), rax without ``key``.
-Costs: ties are put in input order and then learnt: four documents of equal grade and equal score
-have the gradient of a strict preference ([-.91, -.49, 1.40] for three), so whoever wrote the file
-first wins.
+Costs: ties are put in input order and then learnt: three documents of equal grade and equal score
+have the gradient of a strict preference, [-0.67, -0.17, 0.83], so whoever is first in the file
+wins.
 Mend: equal documents compete with each other and stand in each other's denominator (Breslow).
 """
 

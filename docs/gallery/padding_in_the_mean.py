@@ -22,12 +22,19 @@ CAUGHT_BY = ("padding",)
 
 def broken(logits: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Masked rows cost 0 and are counted."""
-    cost = F.cross_entropy(logits, target, reduction="none")
-    if mask is not None:
-        cost = torch.where(mask, cost, 0.0)
+    if mask is None:
+        return F.cross_entropy(logits, target)
+    logits, target = torch.where(mask[:, None], logits, 0.0), torch.where(mask, target, 0)
+    cost = torch.where(mask, F.cross_entropy(logits, target, reduction="none"), 0.0)
     return cost.mean()
 
 
-def corrected(logits: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
+def corrected(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    mask: Tensor | None = None,
+    divisor: float | Tensor | None = None,
+) -> Tensor:
     """Masked rows cost 0 and are not counted."""
-    return cross_entropy(logits, target, mask=mask)
+    return cross_entropy(logits, target, mask=mask, divisor=divisor)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossmith.core.numerics import softplus, upcast
-from lossmith.core.reduce import Divisor, Reduction, reduce
+from lossmith.core.reduce import Divisor, reduce
 from lossmith.core.validate import check_float, check_same_shape, check_values
 
 FAMILY = "ranking"
@@ -32,7 +32,6 @@ def corrected(
     scores: Tensor,
     relevance: Tensor,
     *,
-    reduction: Reduction = "mean",
     divisor: Divisor | None = None,
 ) -> Tensor:
     """Sum over the pairs, by their number, if there are any."""
@@ -44,4 +43,4 @@ def corrected(
     pair = relevance.unsqueeze(-1) > relevance.unsqueeze(-2)
     cost = torch.where(pair, softplus(-gap), 0.0).sum((-2, -1))
     pairs = pair.sum((-2, -1))
-    return reduce(cost, count=pairs, reduction=reduction, divisor=divisor)
+    return reduce(cost, count=pairs, divisor=divisor)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossmith.losses.recommendation import warp
+from lossmith import WARP
 
 FAMILY = "recommendation"
 INPUTS = "positive+draws"
@@ -30,8 +30,5 @@ def broken(positive: Tensor, negatives: Tensor, *, num_items: int = 9) -> Tensor
     return (weight * excess * found).mean()
 
 
-def corrected(
-    positive: Tensor, negatives: Tensor, *, num_items: int = 9, mask: Tensor | None = None
-) -> Tensor:
-    """The weight of what was found; harmonic, as log 1 = 0 would leave late violators out."""
-    return warp(positive, negatives, num_items=num_items, weighting="harmonic", mask=mask)
+# Harmonic, as log 1 = 0 would leave late violators out.
+corrected = WARP(num_items=9, weighting="harmonic")

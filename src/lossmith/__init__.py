@@ -37,6 +37,8 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):  # asked by tools that probe modules, not by people
         raise AttributeError(f"module 'lossmith' has no attribute {name!r}")
+    if name == "check":  # a package of its own, reached as lossmith.check.check_loss
+        return importlib.import_module("lossmith.check")
     if name not in _HOMES:
         from lossmith.core.words import did_you_mean
 

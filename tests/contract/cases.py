@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lossmith.check.examples import EXAMPLES, Example
+from lossmith.check.examples import Example
+from lossmith.check.subject import Subject, make_subject
 from lossmith.core.spec import Spec, objectives
 
 
@@ -26,28 +26,17 @@ class Case:
     def id(self) -> str:
         return f"{self.spec.text(self.modes)}[{self.inputs}]"
 
+    @property
+    def subject(self) -> Subject:
+        return make_subject(self.spec.function, inputs=self.inputs, args=self.modes)
+
     def example(self, seed: int = 0) -> Example:
-        made = EXAMPLES[self.inputs](seed)
-        takes = self.spec.parameters
-        drop = {name: None for name in ("mask", "weight") if name not in takes}
-        needed = {name: value for name, value in made.needed.items() if name in takes}
-        return Example(**{**made.__dict__, **drop, "needed": needed})
+        return self.subject.example(seed)
 
     def __call__(self, example: Example, **more: Any) -> Tensor:
         given = {**example.needed, **self.modes, **more}
         value: Tensor = self.spec.function(*example.predictions, *example.labels, **given)
         return value
-
-    def divisor(self, count: float) -> Any:
-        """A divisor in the form the objective takes: a number, one per class, one per term."""
-        if self.modes.get("average") == "classes":
-            return torch.full((3,), count)
-        if self.spec.name == "keyword_hybrid":
-            return (count, count, count)
-        return count
-
-    def exempt(self, law: str) -> str | None:
-        return self.spec.exempt.get(law)  # type: ignore[call-overload]  # any text may be asked
 
 
 def _cases() -> Iterator[Case]:

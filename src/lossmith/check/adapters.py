@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lossmith.check.examples import Example
@@ -32,7 +31,7 @@ class Plan:
     note: str = ""
 
 
-class Unfit(Exception):
+class Unfit(Exception):  # noqa: N818 - an answer, no error of the check
     """A known loss that this check has no example for; the message says why."""
 
 

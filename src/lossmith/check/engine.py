@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pickle
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,11 +16,12 @@ import torch
 from lossmith.check.adapters import Unfit
 from lossmith.check.laws import laws as all_laws
 from lossmith.check.laws.base import Broken, Law, NotApplicable, Raised, Untested, error_text
-from lossmith.check.report import Finding, Report
+from lossmith.check.report import Finding, Interrupted, Report, Status
 from lossmith.check.subject import Subject, make_subject
 from lossmith.check.trial import Trial
 from lossmith.core.words import did_you_mean
 
+LAW_SHARE = 0.4
 # Told which law begins, how many are done, how many there are.
 Progress = Callable[[str, int, int], None]
 
@@ -61,27 +63,38 @@ def check_loss(
     """
     start = time.monotonic()
     wanted = chosen(laws)
-    settings: dict[str, Any] = {
-        "loss": loss, "family": family, "inputs": inputs, "args": args, "knobs": knobs, "seed": seed,
-    }  # fmt: skip
+    settings = {"loss": loss, "family": family, "inputs": inputs, "args": args, "knobs": knobs}
+    settings["seed"] = seed
     guarded = isinstance(loss, str) if isolate is None else isolate
+    about = {"loss": name_of(loss), "family": family or "", "inputs": inputs or "", "notes": []}
+    known: dict[str, Any] = {}
+    found: dict[str, Finding] = {}
+
+    def report(status: Status, reason: str) -> Report:
+        what = {**about, **known}
+        rest = (found.get(law.name) or finding_of(law, status, reason) for law in wanted)
+        spent = round(time.monotonic() - start, 3)
+        return Report(
+            what["loss"], what["family"], what["inputs"], seed, spent, tuple(rest),
+            tuple(what["notes"]),
+        )  # fmt: skip
+
     try:
         if guarded:
             from lossmith.check.guard import guarded_check
 
-            about, findings = guarded_check(settings, wanted, seconds, memory_mb, on_law)
-        else:
-            subject = make_subject(**settings)
-            about = about_subject(subject)
-            findings = list(run_laws(subject, wanted, start + seconds, on_law))
+            reason = guarded_check(settings, wanted, seconds, memory_mb, on_law, known, found)
+            return report("untested", reason)
+        subject = make_subject(**settings)
+        known.update(about_subject(subject))
+        for finding in run_laws(subject, wanted, time.thread_time() + seconds, on_law):
+            found[finding.law] = finding
+        return report("untested", "out of time")
     except Unfit as unfit:
-        about = {"loss": name_of(loss), "family": family or "", "inputs": "", "notes": [str(unfit)]}
-        findings = [finding_of(law, "not applicable", str(unfit)) for law in wanted]
-    spent = round(time.monotonic() - start, 3)
-    return Report(
-        about["loss"], about["family"], about["inputs"], seed, spent, tuple(findings),
-        tuple(about["notes"]),
-    )  # fmt: skip
+        known.update(inputs="", notes=[str(unfit)])
+        return report("not applicable", str(unfit))
+    except KeyboardInterrupt as stop:
+        raise Interrupted(report("untested", "interrupted")) from stop
 
 
 def chosen(names: Iterable[str] | None) -> list[Law]:
@@ -123,13 +136,15 @@ def run_laws(
     wanted = list(wanted)
     mute = contextlib.nullcontext() if subject.ours else _quiet()
     with mute:
+        if on_law is not None and wanted:
+            on_law(wanted[0].name, 0, len(wanted))
         stopped = "" if subject.ours else _probe(subject)
         for done, law in enumerate(wanted):
             if on_law is not None:
                 on_law(law.name, done, len(wanted))
             if stopped and law.name != "runs":
                 yield finding_of(law, "untested", f"the loss does not run: {stopped}")
-            elif time.monotonic() > deadline:
+            elif time.thread_time() > deadline:
                 yield finding_of(law, "untested", "out of time")
             else:
                 yield try_law(law, subject, deadline)
@@ -146,7 +161,7 @@ def _probe(subject: Subject) -> str:
     """Whether it runs at all (the reason, if not), and whether it draws random numbers."""
     example = Trial(subject, subject.seed).example()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with undisturbed():
             first, second = (subject.plain(example).detach() for _ in range(2))
     except Exception as error:
         return error_text(error)
@@ -156,13 +171,15 @@ def _probe(subject: Subject) -> str:
 
 
 def try_law(law: Law, subject: Subject, deadline: float) -> Finding:
-    """One law on one loss."""
+    """One law on one loss; no law may take more than its share of the time that is left."""
     start = time.monotonic()
     reason = _out_of_reach(law, subject)
     if reason:
         return finding_of(law, "not applicable", reason)
     try:
-        detail = law.run(Trial(subject, subject.seed, deadline))
+        with undisturbed():
+            left = deadline - time.thread_time()
+            detail = law.run(Trial(subject, subject.seed, time.thread_time() + LAW_SHARE * left))
         found = finding_of(law, "held", detail or "")
     except NotApplicable as said:
         found = finding_of(law, "not applicable", str(said))
@@ -176,6 +193,21 @@ def try_law(law: Law, subject: Subject, deadline: float) -> Finding:
         found = finding_of(law, "untested", f"the check itself failed: {error_text(error)}")
     spent = round(time.monotonic() - start, 4)
     return Finding(**{**found.__dict__, "seconds": spent})
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Start from the usual global state, and leave it as it was, whatever a loss does to it."""
+    kept = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    numbers = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            yield
+    finally:
+        torch.set_grad_enabled(kept[0])
+        torch.set_default_dtype(kept[1])
+        torch.set_num_threads(kept[2])
+        random.setstate(numbers)
 
 
 def _out_of_reach(law: Law, subject: Subject) -> str:

@@ -7,6 +7,7 @@ child.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from lossmith.check.adapters import Unfit
@@ -30,10 +33,12 @@ from lossmith.check.engine import (
     run_laws,
 )
 from lossmith.check.laws.base import Law
+from lossmith.check.load import LoadError
 from lossmith.check.report import Finding
 
+HANG_SHARE = 0.6  # of the time that is left: what one law may take before it counts as hanging
+MOST_DEATHS = 4  # each costs a fresh start
 START_SECONDS = 60.0  # for importing torch and the loss; not part of the check's own time
-LAW_SHARE = 0.4  # of the time that is left: what one law may take before it counts as hanging
 
 
 @dataclass
@@ -53,50 +58,71 @@ def guarded_check(
     seconds: float,
     memory_mb: int,
     on_law: Progress | None,
-) -> tuple[dict[str, Any], list[Finding]]:
-    """The check of :func:`check_loss`, with every law's outcome whatever the loss does."""
+    about: dict[str, Any],
+    found: dict[str, Finding],
+) -> str:
+    """Fill in what is known about the loss and every law's outcome, whatever the loss does.
+
+    Returns why the laws that are missing from ``found`` are. Both are filled as the findings come,
+    so that an interrupt leaves them there.
+    """
     if not can_travel(settings["loss"]):
         raise ValueError(
             f"{name_of(settings['loss'])} cannot be sent to another process; name it as text "
             '("file.py:name"), or leave isolate out.'
         )
-    found: dict[str, Finding] = {}
-    about: dict[str, Any] | None = None
-    left = seconds
-    while True:
+    left, deaths, reason = seconds, 0, "out of time"
+
+    def heard(child: _Child) -> None:
+        about.update(child.about or {})
+        found.update((finding.law, finding) for finding in child.findings)
+        if on_law is not None:
+            on_law(child.law, len(found), len(wanted))
+
+    while left > 0:
         rest = [law for law in wanted if law.name not in found]
-        if not rest or (about is not None and left <= 0):
+        if not rest:
             break
-        start = time.monotonic()
-        child = _run_child(settings, rest, max(left, 0.1), memory_mb, on_law, len(found), len(wanted))
-        about = child.about or about
+        child, used = _run_child(settings, rest, left, memory_mb, heard)
+        left -= used
+        about.update(child.about or {})
         if child.error is not None:
             _raise(child.error)
         found.update((finding.law, finding) for finding in child.findings)
         if child.about is None:
-            about = {"loss": name_of(settings["loss"]), "family": settings["family"] or "",
-                     "inputs": settings["inputs"] or "",
-                     "notes": [f"the loss could not be loaded: {child.ended}"]}  # fmt: skip
+            reason = f"the loss could not be loaded: it {child.ended}"
             break
-        left -= time.monotonic() - start
-        if child.law and child.law not in found:
-            at_work = next(law for law in wanted if law.name == child.law)
-            found[child.law] = finding_of(
-                at_work,
-                "broken",
-                f"the loss {child.ended}",
-                expected="a value",
-                got=child.ended,
-                hint="Look for a loop without an end, a tensor that grows with every pair, or a "
-                "call of exit.",
-                seconds=round(time.monotonic() - start, 3),
-            )
-    reason = "out of time" if child.about is not None else f"the loss could not be loaded: {child.ended}"
-    return about, [found.get(law.name) or finding_of(law, "untested", reason) for law in wanted]
+        if child.law in found:
+            break  # it came to its end
+        at_work = next(law for law in rest if law.name == (child.law or law.name))
+        found[at_work.name] = _died(at_work, child.ended, used)
+        deaths += 1
+        if not child.findings and at_work.name == "runs":
+            reason = f"the loss does not run: it {child.ended}"
+            break
+        if deaths == MOST_DEATHS:
+            reason = f"{deaths} laws ended their process; the rest was not tried"
+            break
+    if not about:
+        about.update(notes=[reason])
+    return reason
+
+
+def _died(law: Law, ended: str, seconds: float) -> Finding:
+    return finding_of(
+        law,
+        "broken",
+        f"the loss {ended}",
+        expected="a value",
+        got=ended,
+        hint="Look for a loop without an end, a tensor of every pair, or a call of exit.",
+        seconds=round(seconds, 3),
+    )
 
 
 def _raise(error: dict[str, str]) -> None:
-    kinds: dict[str, type[Exception]] = {"Unfit": Unfit, "ValueError": ValueError}
+    kinds: dict[str, type[Exception]] = {"Unfit": Unfit, "LoadError": LoadError}
+    kinds["ValueError"] = ValueError
     raise kinds.get(error["type"], RuntimeError)(error["text"])
 
 
@@ -105,39 +131,34 @@ def _run_child(
     rest: list[Law],
     seconds: float,
     memory_mb: int,
-    on_law: Progress | None,
-    done: int,
-    total: int,
-) -> _Child:
-    """One child over these laws, until it ends or has to be ended."""
+    heard: Callable[[_Child], None],
+) -> tuple[_Child, float]:
+    """One child over these laws, until it ends or has to be ended; and the seconds it used."""
     task = {
         "settings": settings,
         "laws": [law.name for law in rest],
         "seconds": seconds,
         "memory_mb": memory_mb,
-        "path": [str(entry) for entry in sys.path],
     }
     process = subprocess.Popen(
         [sys.executable, "-c", _START],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
         start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
     lines: queue.Queue[bytes | None] = queue.Queue()
     threading.Thread(target=_pump, args=(process.stdout, lines), daemon=True).start()
-    child = _Child()
+    child, used = _Child(), 0.0
     try:
-        process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(task))
-        process.stdin.close()
-        _listen(child, process, lines, seconds, on_law, done, total, memory_mb)
-    except BrokenPipeError:
-        child.ended = _how_ended(process.wait(), memory_mb)
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(task))
+            process.stdin.close()
+        used = _listen(child, process, lines, seconds, heard, memory_mb)
     finally:
         _end(process)
-    return child
+    return child, used
 
 
 _START = (
@@ -152,40 +173,71 @@ def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
     lines.put(None)
 
 
+@dataclass
+class _Clock:
+    """How long a child has been at one law: by its processor time, so that load does not count."""
+
+    pid: int
+    limit: float
+    wall: float = field(default_factory=time.monotonic)
+    used: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.used = _processor_seconds(self.pid)
+
+    def spent(self) -> float:
+        """Processor seconds; of one that sleeps, a third of the seconds that passed."""
+        return max(
+            _processor_seconds(self.pid) - self.used, (time.monotonic() - self.wall) / SLEEPING
+        )
+
+
+SLEEPING = 3.0
+
+
 def _listen(
     child: _Child,
     process: subprocess.Popen[bytes],
     lines: queue.Queue[bytes | None],
     seconds: float,
-    on_law: Progress | None,
-    done: int,
-    total: int,
+    heard: Callable[[_Child], None],
     memory_mb: int,
-) -> None:
-    wait, until = START_SECONDS, 0.0
+) -> float:
+    """Follow a child until it ends or hangs; the seconds that it used of its budget."""
+    clock, total = _Clock(process.pid, START_SECONDS), _Clock(process.pid, seconds)
     while True:
         try:
-            line = lines.get(timeout=wait)
+            line = lines.get(timeout=0.1)
         except queue.Empty:
-            child.ended = f"did not return within {wait:.1f} seconds"
-            return
+            if clock.spent() > clock.limit:
+                child.ended = f"did not return within {clock.limit:.1f} seconds"
+                return total.spent()
+            continue
         if line is None:
             child.ended = _how_ended(process.wait(), memory_mb)
-            return
+            return total.spent()
         said = json.loads(line)
         if "error" in said:
             child.error = said["error"]
-            return
+            return total.spent()
         if "about" in said:
             child.about = said["about"]
-            until = time.monotonic() + seconds
+            total = _Clock(process.pid, seconds)
         elif "law" in said:
             child.law = said["law"]
-            if on_law is not None:
-                on_law(child.law, done + len(child.findings), total)
+            heard(child)
         elif "finding" in said:
             child.findings.append(Finding(**said["finding"]))
-        wait = max(LAW_SHARE * (until - time.monotonic()), 0.3)
+        clock = _Clock(process.pid, max(HANG_SHARE * (seconds - total.spent()), 0.3))
+
+
+def _processor_seconds(pid: int) -> float:
+    """User and system time of a process, where the system tells."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 def _how_ended(code: int, memory_mb: int) -> str:
@@ -199,11 +251,8 @@ def _how_ended(code: int, memory_mb: int) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the child and whatever it started: its own session, by its own id."""
-    if process.poll() is None or process.returncode is not None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     if process.stdout is not None and not process.stdout.closed:
         process.stdout.close()
@@ -240,7 +289,7 @@ def child_main(stream: IO[bytes]) -> None:
     findings = run_laws(
         subject,
         chosen(task["laws"]),
-        time.monotonic() + task["seconds"],
+        time.thread_time() + task["seconds"],
         lambda law, done, total: say(law=law),
     )
     for finding in findings:
@@ -270,8 +319,8 @@ def _watch_memory(memory_mb: int) -> None:
 
 def _statm(place: int) -> float:
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[place]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        pages = Path("/proc/self/statm").read_text().split()[place]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
     except (OSError, ValueError, AttributeError):
         return 0.0
 

@@ -13,8 +13,9 @@ Status = Literal["held", "broken", "not applicable", "untested"]
 class Finding:
     """What became of one law.
 
-    ``why`` and ``how`` are the law's own: why it matters for training and how it is tried. ``detail``
-    says what happened; ``example`` is the smallest batch that breaks it, printed by argument.
+    ``why`` and ``how`` are the law's own: why it matters for training and how it is tried.
+    ``detail`` says what happened; ``example`` is the smallest batch that breaks it, printed
+    by argument.
     """
 
     law: str
@@ -71,3 +72,11 @@ class Report:
         given["findings"] = tuple(Finding(**finding) for finding in given["findings"])
         given["notes"] = tuple(given.get("notes", ()))
         return cls(**given)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a check; ``report`` holds what was found until then."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("the check was interrupted")
+        self.report = report

@@ -1,4 +1,4 @@
-"""From a batch that breaks a law to the smallest that does: fewest rows, then items, then digits."""
+"""From a batch that breaks a law to the smallest that does: few rows, few items, few digits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def smallest(
     while progress:
         progress = False
         for candidate in _smaller(example):
-            if time.monotonic() > until:
+            if time.thread_time() > until:
                 return example, failure
             again = _still(test, candidate)
             if again is not None:

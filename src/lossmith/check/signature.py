@@ -143,29 +143,30 @@ def _kind_of(text: str, roles: set[str]) -> str:
     )
 
 
-_WORDS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
-    # kind, and for each role the words (in lower case) that parameters of that role are called
-    ("triplet", (("anchor",), ("positive", "pos"), ("negative", "neg"))),
+# What the parameters of a kind are called, role by role, in lower case.
+_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("triplet", ("anchor", "positive pos", "negative neg")),
     (
         "pair+same",
-        (("x1", "a", "left", "emb1", "output1"), ("x2", "b", "right", "emb2", "output2"),
-         ("same", "label", "labels", "y", "target")),
+        ("x1 a left emb1 output1", "x2 b right emb2 output2", "same label labels y target"),
     ),
-    ("embeddings+labels", (("embeddings", "emb", "features", "embedding"), ("labels", "targets", "label"))),
+    ("embeddings+labels", ("embeddings embedding emb features", "labels label targets")),
     (
         "positive+negative",
-        (("positive", "pos", "pos_score", "pos_scores", "positive_scores", "positive_predictions"),
-         ("negative", "neg", "neg_score", "neg_scores", "negative_scores", "negative_predictions")),
+        (
+            "positive pos pos_score pos_scores positive_scores positive_predictions",
+            "negative neg neg_score neg_scores negative_scores negative_predictions",
+        ),
     ),
-    ("positive+draws", (("positive", "pos"), ("negatives", "draws", "neg_scores_all"))),
-    ("positive+catalogue", (("positive", "pos"), ("catalogue", "catalog", "items"))),
-    ("queries+positives", (("queries", "query", "q", "anchors"), ("positives", "positive", "docs", "keys", "k"))),
-    ("two views", (("z1", "view1", "z_i", "zis", "out_1"), ("z2", "view2", "z_j", "zjs", "out_2"))),
-    ("logits+marked", (("logits", "input"), ("target", "targets"), ("marked",))),
-    ("logits+keywords", (("logits", "input"), ("keywords",))),
-    ("logits+partial", (("logits", "input"), ("partial", "partial_labels"))),
-    ("scores+relevance", (("scores", "y_pred", "score"), ("relevance", "y_true", "grades", "relevances"))),
-)  # fmt: skip
+    ("positive+draws", ("positive pos", "negatives draws")),
+    ("positive+catalogue", ("positive pos", "catalogue catalog items")),
+    ("queries+positives", ("queries query q anchors", "positives positive docs keys k")),
+    ("two views", ("z1 view1 z_i zis out_1", "z2 view2 z_j zjs out_2")),
+    ("logits+marked", ("logits input", "target targets", "marked")),
+    ("logits+keywords", ("logits input", "keywords")),
+    ("logits+partial", ("logits input", "partial partial_labels")),
+    ("scores+relevance", ("scores score y_pred", "relevance relevances grades y_true")),
+)
 
 
 def guess(parameters: Sequence[str], family: str | None) -> tuple[Inputs | None, str]:
@@ -179,7 +180,7 @@ def guess(parameters: Sequence[str], family: str | None) -> tuple[Inputs | None,
         if family is not None and kind == "pair+same" and family != "retrieval":
             continue
         if len(names) >= len(words) and all(
-            name in options for name, options in zip(names, words, strict=False)
+            name in options.split() for name, options in zip(names, words, strict=False)
         ):
             return Inputs(kind), "its parameters are called so"
     if family is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Mapping
@@ -53,6 +54,7 @@ class Subject:
 
     def __post_init__(self) -> None:
         self.parameters: Mapping[str, inspect.Parameter] = _parameters(self.loss)
+        self._copies: dict[torch.dtype, Any] = {}
 
     @property
     def kind(self) -> str:
@@ -98,7 +100,7 @@ class Subject:
 
     def plain(self, example: Example, **more: Any) -> Tensor:
         """The bare call."""
-        loss, inputs = self.loss, self.inputs
+        loss, inputs = self._in(example.predictions[0].dtype), self.inputs
         keywords = {inputs.keywords.get(name, name): value for name, value in more.items()}
         missing = [name for name in keywords if name not in self.parameters]
         if missing and isinstance(loss, nn.Module):
@@ -119,6 +121,18 @@ class Subject:
             if role in by_role:
                 keywords[name] = by_role[role]
         return _tensor(loss(*first, **keywords))
+
+    def _in(self, dtype: torch.dtype) -> Any:
+        """The loss, with weights of its own in the precision of the predictions."""
+        loss = self.loss
+        if not isinstance(loss, nn.Module):
+            return loss
+        own = [t for t in (*loss.parameters(), *loss.buffers()) if t.is_floating_point()]
+        if all(t.dtype is dtype or t.is_meta for t in own):
+            return loss
+        if dtype not in self._copies:
+            self._copies[dtype] = copy.deepcopy(loss).to(dtype)
+        return self._copies[dtype]
 
     def _read(self, example: Example) -> tuple[Any, ...]:
         """The labels in the loss's own convention, in the precision of the predictions."""
@@ -341,10 +355,8 @@ def _made(cls: Any, values: Mapping[str, Any]) -> Any:
 
 def _guessed(loss: Any, name: str, family: str | None) -> tuple[Inputs, str]:
     names = list(_parameters(loss))
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         names = [p.name for p in positional(loss.forward if isinstance(loss, nn.Module) else loss)]
-    except (TypeError, ValueError):
-        pass
     found, why = guess(names, family)
     if found is None:
         raise ValueError(

@@ -16,7 +16,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from lossmith.check import Report
 
-BROKEN, USAGE, INTERRUPTED = 1, 2, 130
+BROKEN, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 HOW = "How it is checked"
 OUTPUT = "What comes out"
 Progress = Callable[[str, int, int], None]
@@ -78,25 +78,16 @@ def check(
     if target is None:
         raise typer.BadParameter("say which loss to check.", param_hint="TARGET")
     _check_family(family)
-    asked = _read_laws(laws)
-    given = _read_args(args)
+    asked: dict[str, Any] = {"family": family, "inputs": inputs, "seed": seed, "seconds": seconds}
+    asked |= {"args": _read_args(args), "laws": _read_laws(laws)}
     _check_inputs(inputs)
-    loss, knobs = _load(target)
-    report = _check(
-        loss,
-        quiet,
-        family=family,
-        inputs=inputs,
-        args={**knobs, **given} or None,
-        laws=asked,
-        seed=seed,
-        seconds=seconds,
-    )
+    report, interrupted = _check(target, quiet, asked)
     command = shlex.join(["lossmith", *context.obj])
     if html is not None:
         _write_page(html, report, command)
     _print(report, as_json, quiet)
-    if report.interrupted:
+    if interrupted:
+        print("Interrupted: the laws that were not reached are untested.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     if not report.ok:
         raise typer.Exit(BROKEN)
@@ -152,22 +143,20 @@ def _read_laws(text: str | None) -> list[str] | None:
     return asked
 
 
-def _load(target: str) -> tuple[Any, dict[str, object]]:
-    from lossmith.cli.target import TargetError, load_target
+def _check(target: str, quiet: bool, asked: dict[str, Any]) -> tuple[Report, bool]:
+    """What was found, in a child process that may hang or die; whether Ctrl-C cut it short."""
+    from lossmith.check import check_loss
+    from lossmith.check.report import Interrupted
 
     try:
-        return load_target(target)
-    except TargetError as error:
-        # Plainly: a box would break the lines of the user's traceback.
+        with _progress(quiet) as show:
+            return check_loss(target, on_law=show, **asked), False
+    except Interrupted as stop:
+        return stop.report, True
+    except ValueError as error:
+        # Plainly: a box would break the lines of the user's own traceback.
         print(f"Error: {error}", file=sys.stderr)
         raise typer.Exit(USAGE) from None
-
-
-def _check(loss: Any, quiet: bool, **asked: Any) -> Report:
-    from lossmith.check import check_loss
-
-    with _progress(quiet) as show:
-        return check_loss(loss, on_law=show, **asked)
 
 
 def _list_laws(as_json: bool) -> None:

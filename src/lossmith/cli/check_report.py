@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = {"held": "green", "broken": "bold red", "untested": "yellow", "not applicable": "dim"}
 MARKS = {"held": "✓", "broken": "✗", "untested": "?", "not applicable": "-"}
-WIDTH = 100  # lines longer than this are hard to read on any terminal
 
 
 def with_status(report: Report, status: str) -> list[Finding]:
@@ -54,14 +52,14 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def print_report(console: Console, report: Report, *, every_law: bool = True) -> None:
-    """The table: what held in short, what is broken in full, and the verdict last."""
+    """What held in short, what is broken in full, and the verdict last."""
     console.print(Text(report.loss, style="bold"), soft_wrap=True)
     console.print(Text(" · ".join(f"{k} {v}" for k, v in facts(report) if v), style="dim"))
     for note in report.notes:
         console.print(Text(note, style="dim"))
     if every_law:
         console.print()
-        console.print(_short_table(report))
+        console.print(_in_short(report))
     for finding in with_status(report, "broken"):
         console.print()
         console.print(_in_full(finding))
@@ -70,25 +68,30 @@ def print_report(console: Console, report: Report, *, every_law: bool = True) ->
     console.print(Text(verdict(report), style=style), soft_wrap=not console.is_terminal)
 
 
-def _short_table(report: Report) -> Table:
+def _in_short(report: Report) -> Table:
+    """The names of what held; what was not tried, by reason."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for finding in report.findings:
-        style = STYLES[finding.status]
-        said = finding.how if finding.status == "held" else finding.detail
-        dim = "dim" if finding.status in ("held", "not applicable") else ""
-        table.add_row(
-            Text(MARKS[finding.status], style=style),
-            Text(finding.law, style="bold red" if finding.status == "broken" else ""),
-            Text(_first_sentence(said), style=dim),
-        )
+    for status, reasons in by_reason(report).items():
+        title = Text(f"{MARKS[status]} {status}", style=STYLES[status])
+        for reason, laws in reasons.items():
+            line = Text(", ".join(laws), style="dim" if status == "not applicable" else "")
+            if reason:
+                line.append(f": {reason}", style="dim")
+            table.add_row(title, line)
+            title = Text()
     return table
 
 
-def _first_sentence(text: str) -> str:
-    return text.split("\n")[0].split(". ")[0].rstrip(".")
+def by_reason(report: Report) -> dict[str, dict[str, list[str]]]:
+    """For each status but broken: the reasons given, and the laws of each."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for status in ("held", "not applicable", "untested"):
+        for finding in with_status(report, status):
+            reason = "" if status == "held" else finding.detail
+            groups.setdefault(status, {}).setdefault(reason, []).append(finding.law)
+    return groups
 
 
 def _in_full(finding: Finding) -> RenderableType:
@@ -139,8 +142,3 @@ def law_table(laws: list[Mapping[str, str]]) -> Table:
     for law in laws:
         table.add_row(Text(law["law"], style="bold"), Text(law["why"]), Text(law["how"]))
     return table
-
-
-def wrapped(text: str, indent: str = "") -> str:
-    """A paragraph for a person at a terminal."""
-    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)

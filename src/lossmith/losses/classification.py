@@ -36,7 +36,8 @@ from lossmith.kernels.collapse import target_log_p
 
 MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
 SAME_GRADIENT: dict[Law, str] = {
-    "dead-knob": "continuous changes the value, not the gradient; that is its purpose"
+    "dead-knob": "continuous changes the value, not the gradient; that is its purpose",
+    "jumps": "the published form leaps at the margin, which continuous=True mends",
 }
 
 

@@ -25,7 +25,8 @@ WEIGHTINGS = ("log", "harmonic")
 WARP_PAPER = "Weston, Bengio, Usunier 2011, WSABIE: scaling up to large vocabulary image annotation"
 RANK_JUMPS: dict[Law, str] = {
     "monotone": "a better positive can leave a small violation behind and be charged for the next, "
-    "larger one; the rank estimate jumps there"
+    "larger one; the rank estimate jumps there",
+    "jumps": "the rank is a count: the value steps where another item becomes the violator",
 }
 
 

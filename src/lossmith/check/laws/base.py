@@ -24,7 +24,7 @@ class Failure:
     got: str = ""
 
 
-class Broken(Exception):
+class Broken(Exception):  # noqa: N818 - an answer of a law, no error of the check
     """The law does not hold; carries the smallest failing example."""
 
     def __init__(
@@ -36,15 +36,15 @@ class Broken(Exception):
         self.hint = hint
 
 
-class NotApplicable(Exception):
+class NotApplicable(Exception):  # noqa: N818
     """The law says nothing about this loss; the message is the reason."""
 
 
-class Untested(Exception):
+class Untested(Exception):  # noqa: N818
     """The law could not be tried; the message is the reason."""
 
 
-class Raised(Exception):
+class Raised(Exception):  # noqa: N818
     """The loss itself raised; ``error`` is what."""
 
     def __init__(self, error: Exception) -> None:

@@ -10,8 +10,13 @@ import torch
 from torch import Tensor
 
 from lossmith.check.examples import Example
-from lossmith.check.ideals import ideal
-from lossmith.check.laws.base import Broken, Failure, NotApplicable, Raised, close, law, show
+from lossmith.check.laws.base import (
+    Failure,
+    NotApplicable,
+    close,
+    law,
+    show,
+)
 from lossmith.check.shrink import without
 from lossmith.check.trial import Trial, finite, same, showed
 
@@ -22,10 +27,10 @@ JUNK = (float("nan"), float("inf"), -1e30)
 
 @law(
     name="order",
-    place=2,
+    place=3,
     why="The order of a batch is an accident of the loader; a loss that looks at it mixes rows.",
     how="Shuffle the rows of predictions and labels together: the value must stay.",
-    hint="Look for a view or reshape across the batch dimension, and for state kept from row to row.",
+    hint="Look for a view or reshape across the batch, and for state kept from row to row.",
 )
 def order(trial: Trial) -> None:
     def differs(example: Example) -> Failure | None:
@@ -36,7 +41,9 @@ def order(trial: Trial) -> None:
             if a.dim() and a.shape[:1] == (rows,):
                 a = a[places]
             if not close(a, b):
-                return Failure(f"rows in the order {places.tolist()} cost another", show(a), show(b))
+                return Failure(
+                    f"rows in the order {places.tolist()} cost another", show(a), show(b)
+                )
         return None
 
     trial.hold(differs, trial.examples(3, 4))
@@ -55,9 +62,9 @@ def _reordered(example: Example, places: Tensor) -> Example:
 
 @law(
     name="item-order",
-    place=2,
-    why="The order of a list's items is what ranking shall learn; a loss that reads it off the input "
-    "learns the input's order, first of all among equal grades.",
+    place=3,
+    why="A loss that reads the order of a list off its input learns that order, first of all "
+    "among equal grades.",
     how="Reverse and shuffle the items of each list together with their grades, equal grades "
     "included: the value must stay.",
     hint="Break ties by a definition (average, or each against all that are not better), not by "
@@ -82,7 +89,9 @@ def item_order(trial: Trial) -> None:
             )
             a, b = trial.value(example), trial.value(moved)
             if not close(a, b) and not (a.dim() > 1 and close(a[..., places], b)):
-                return Failure(f"items in the order {places.tolist()} cost another", show(a), show(b))
+                return Failure(
+                    f"items in the order {places.tolist()} cost another", show(a), show(b)
+                )
         return None
 
     trial.hold(differs, [*trial.examples(3), *(_tied(e) for e in trial.examples(3, 4))])
@@ -92,14 +101,15 @@ def _tied(example: Example) -> Example:
     return replace(example, labels=tuple(v // 2 for v in example.labels))
 
 
-def _some_masked(mask: Tensor) -> Tensor:
+def some_masked(mask: Tensor) -> Tensor:
+    """A mask of that shape with every third entry out."""
     return torch.arange(mask.numel()).view(mask.shape) % 3 != 1
 
 
 @law(
     name="padding",
-    place=2,
-    why="Padding is there because tensors are rectangles; it must neither cost nor teach nor count.",
+    place=3,
+    why="Padding is there because tensors are rectangles; it may not cost, teach or count.",
     how="Fill what is masked (or ignored) with NaN, inf and -1e30: value and gradient must stay, "
     "with gradient 0 there; and a batch with a masked row or item must cost what it costs without.",
     hint="Replace masked entries with torch.where before any other operation, leave them out of "
@@ -118,18 +128,16 @@ def padding(trial: Trial) -> None:
 
 def _masked_matters(trial: Trial, example: Example) -> Failure | None:
     assert example.mask is not None
-    mask = _some_masked(example.mask)
+    mask = some_masked(example.mask)
     clean = trial.gradients(example, mask=mask)
     for junk in JUNK:
         dirty = trial.gradients(_poisoned(example, mask, junk), mask=mask)
-        inert = all(
-            not g[~mask].any()
-            for g in dirty[1]
-            if g.shape[: mask.dim()] == mask.shape
-        )
+        inert = all(not g[~mask].any() for g in dirty[1] if g.shape[: mask.dim()] == mask.shape)
         if not same(dirty, clean) or not inert:
             return Failure(
-                f"{junk} where mask is {show(mask)} changes the result", showed(clean), showed(dirty)
+                f"{junk} where mask is {show(mask)} changes the result",
+                showed(clean),
+                showed(dirty),
             )
     return None
 
@@ -160,9 +168,11 @@ def _masked_counts(trial: Trial, example: Example) -> Failure | None:
     """A masked last row, or last item of every list, against a batch that never had it."""
     mask = example.mask
     assert mask is not None
-    cases = []
-    if trial.subject.kind not in TOGETHER or trial.subject.ours:
-        cases.append((0, "row"))
+    if trial.subject.kind in ("positive+draws", "positive+catalogue"):
+        return (
+            None  # the mask says which items may be negatives; the positive is there all the same
+        )
+    cases = [(0, "row")]
     if mask.dim() > 1 and not trial.subject.args.get("average"):
         cases.append((1, "item"))
     for axis, word in cases:
@@ -181,7 +191,7 @@ def _masked_counts(trial: Trial, example: Example) -> Failure | None:
 
 def _ignored_matters(trial: Trial, example: Example, index: int) -> Failure | None:
     target = example.labels[0]
-    real = _some_masked(target)
+    real = some_masked(target)
     labels = (torch.where(real, target, index), *example.labels[1:])
     clean = trial.gradients(replace(example, labels=labels))
     for junk in JUNK:
@@ -199,11 +209,11 @@ def _ignored_matters(trial: Trial, example: Example, index: int) -> Failure | No
 
 @law(
     name="nothing-valid",
-    place=2,
-    why="A batch with nothing to learn happens: all padding, no label, one grade; NaN there ends the "
-    "training, and a constant without a graph raises in backward().",
-    how="Mask everything (or one list), ignore every label, observe none, give equal grades: 0 and "
-    "connected where nothing counts, finite everywhere.",
+    place=3,
+    why="A batch with nothing to learn happens: all padding, no label, one grade; NaN there ends "
+    "the training, and a constant without a graph raises in backward().",
+    how="Mask everything (or one list), ignore every label, observe none, give equal grades: 0 "
+    "and connected where nothing counts, finite everywhere.",
     hint="Divide by the count only where it is positive: total / torch.where(count > 0, count, 1).",
 )
 def nothing_valid(trial: Trial) -> str:
@@ -220,11 +230,15 @@ def nothing_valid(trial: Trial) -> str:
             value, gradients = trial.graph(example, **more)
             known = [g for g in gradients if g is not None]
             if not finite(value, known):
-                return Failure(f"{what}: not a number", "0" if strict else "a number", showed((value, known)))
+                return Failure(
+                    f"{what}: not a number", "0" if strict else "a number", showed((value, known))
+                )
             if strict and bool(value.any()):
                 return Failure(f"{what}: costs something", "0", show(value))
             if strict and not known:
-                return Failure(f"{what}: is cut from the graph", "0, connected to the predictions", show(value))
+                return Failure(
+                    f"{what}: is cut from the graph", "0, connected to the predictions", show(value)
+                )
             if strict and any(bool(g.any()) for g in known):
                 return Failure(f"{what}: teaches something", "gradient 0", showed((value, known)))
             return None
@@ -253,7 +267,12 @@ def _nothings(trial: Trial) -> Iterator[tuple[str, bool, Example, dict[str, Any]
     index = subject.ignore_index
     if index is not None:
         target = torch.full_like(example.labels[0], index)
-        yield f"every label {index}", True, replace(example, labels=(target, *example.labels[1:])), {}
+        yield (
+            f"every label {index}",
+            True,
+            replace(example, labels=(target, *example.labels[1:])),
+            {},
+        )
     if subject.kind == "logits+partial":
         nothing = torch.full_like(example.labels[0], -1)
         yield "every label -1", True, replace(example, labels=(nothing,)), {}
@@ -267,202 +286,3 @@ def _nothings(trial: Trial) -> Iterator[tuple[str, bool, Example, dict[str, Any]
             ("every label another", torch.arange(len(example.labels[0]))),
         ):
             yield what, False, replace(example, labels=(labels,)), {}
-
-
-@law(
-    name="empty-batch",
-    place=2,
-    why="A filter, a last shard or a rank without data leaves a batch of none.",
-    how="Call it on a batch of no rows: 0, connected to the graph, or an error that says so.",
-    hint="Divide by max(count, 1).",
-)
-def empty_batch(trial: Trial) -> str | None:
-    example = next(trial.examples(0)).rows(0, 0)
-    try:
-        value, gradients = trial.graph(example)
-    except Raised as raised:
-        if trial.subject.ours:
-            raise
-        return f"refuses it: {raised}"
-    if value.numel() == 0:
-        return "returns nothing for nothing"
-    connected = any(g is not None for g in gradients)
-    if bool((value != 0).any()) or not connected:
-        what = show(value) + ("" if connected else ", cut from the graph")
-        failure = Failure("an empty batch is no connected zero", "0, connected to the graph", what)
-        raise Broken(failure, trial.subject.named(example))
-    return None
-
-
-@law(
-    name="single",
-    place=2,
-    why="Small and last batches are batches: a guard that returns 0 for them throws their rows away.",
-    how="One perfectly wrong row (two where rows need each other) must cost something, be finite and "
-    "have a gradient.",
-    hint="Return 0 for no pair, not for one.",
-)
-def single(trial: Trial) -> None:
-    kind = trial.subject.kind
-
-    def silent(example: Example) -> Failure | None:
-        value, gradients = trial.gradients(example)
-        if not finite(value, gradients):
-            return Failure("a small batch is not a number", "a number", showed((value, gradients)))
-        if not bool((value != 0).any()) or not any(bool(g.any()) for g in gradients):
-            return Failure("a small wrong batch costs nothing", "a cost with a gradient", showed((value, gradients)))
-        return None
-
-    for seed in range(3):
-        example = next(trial.examples(seed))
-        small = _few(example, kind)
-        # A little off the exact extreme, where a symmetric loss has no direction.
-        wrong = ideal(kind, small, 2.0, False)
-        if wrong is None:
-            raise NotApplicable(f"no perfectly wrong prediction is known for {kind}")
-        if kind == "scores+relevance" and bool((small.labels[0].amax() == small.labels[0].amin())):
-            continue
-        noise = torch.Generator().manual_seed(seed)
-        wrong = wrong.with_predictions(
-            *(p + 0.05 * torch.randn(p.shape, generator=noise, dtype=p.dtype) for p in wrong.predictions)
-        )
-        trial.hold(silent, [wrong])
-
-
-def _few(example: Example, kind: str) -> Example:
-    if kind == "embeddings+labels":
-        return example.rows(0, 3)  # two of a label and one of another
-    return example.rows(0, 2 if kind in (*TOGETHER, "pair+same", "pair+sign", "distance+sign") else 1)
-
-
-@law(
-    name="reductions",
-    place=2,
-    why="A reduction that does not do what it says makes per-row weights and logging wrong.",
-    how='reduction="none" must sum to "sum", and the mean divide by rows (or entries), as documented.',
-    hint="Compute one cost per unit and reduce it at one place.",
-)
-def reductions(trial: Trial) -> str | None:
-    subject = trial.subject
-    if not subject.takes("reduction"):
-        raise NotApplicable("has no reduction")
-    if subject.ours:
-        return _our_reductions(trial)
-
-    def wrong(example: Example) -> Failure | None:
-        none, total, mean = (
-            trial.value(example, reduction=word) for word in ("none", "sum", "mean")
-        )
-        if none.numel() == 1:
-            return Failure('reduction="none" returns one number', "one per row", show(none))
-        if not close(none.sum(), total):
-            return Failure('"none" does not sum to "sum"', show(none.sum()), show(total))
-        divisors = {"rows": len(none), "entries": none.numel()}
-        if subject.kind == "logits+distribution":
-            divisors.pop("entries")  # a divergence is a sum over classes
-        if not any(close(mean, total / max(d, 1)) for d in divisors.values()):
-            return Failure(
-                f'"mean" is not the sum by {" or ".join(divisors)}',
-                " or ".join(show(total / max(d, 1)) for d in divisors.values()),
-                show(mean),
-            )
-        return None
-
-    hint = 'Use reduction="batchmean".' if "kl" in subject.name.lower() else ""
-    trial.hold(wrong, trial.examples(0), hint)
-    return None
-
-
-def our_divisor(trial: Trial, count: float) -> Any:
-    """A divisor in the form the objective takes: a number, one per class, one per term."""
-    subject = trial.subject
-    if subject.args.get("average") == "classes":
-        return torch.full((3,), count)
-    if subject.kind == "logits+keywords+marked":
-        return (count, count, count)
-    return count
-
-
-def _our_reductions(trial: Trial) -> str | None:
-    example, subject = next(trial.examples(0)), trial.subject
-    none, total = (trial.value(example, reduction=word) for word in ("none", "sum"))
-    if not close(none.sum(), total):
-        trial.break_on(example, Failure("none does not sum to sum", show(total), show(none.sum())))
-    count = our_divisor(trial, 7.0)
-    if subject.args.get("average") == "classes":
-        return "a divisor per class weighs the classes anew; its own tests hold the identity"
-    by = trial.value(example, divisor=count)
-    if not close(by, total / 7.0):
-        trial.break_on(example, Failure("divisor=7 is not a seventh of the sum", show(total / 7), show(by)))
-    try:
-        trial.value(example, reduction="sum", divisor=count)
-    except Raised as raised:
-        if isinstance(raised.error, ValueError) and "divisor" in str(raised.error):
-            return None
-    failure = Failure("a sum with a divisor", "a ValueError about divisor", "no such error")
-    raise Broken(failure)
-
-
-@law(
-    name="micro-batches",
-    place=2,
-    why="With gradient accumulation or data parallelism, the parts of a batch must train the model "
-    "that the whole batch trains.",
-    how="Cut a batch (some of it masked or ignored) at every row: with a shared divisor, or a sum, "
-    "or weighted by rows, the parts must add up to the whole.",
-    hint="Offer a divisor (a count known before the pass) or a sum; normalise within rows, not "
-    "across them.",
-)
-def micro_batches(trial: Trial) -> str | None:
-    subject = trial.subject
-    if subject.kind in TOGETHER and not subject.ours:
-        raise NotApplicable("the other rows of the batch are part of each row's problem")
-    shared, how = _shared(trial)
-
-    def differs(example: Example) -> Failure | None:
-        rows = example.batch_size
-        whole = trial.value(example, **_with_mask(example), **shared)
-        if whole.dim():
-            raise NotApplicable("does not reduce")
-        for cut in range(1, rows):
-            parts = [example.rows(0, cut), example.rows(cut, rows)]
-            costs = [trial.value(p, **_with_mask(p), **shared) for p in parts]
-            shares = [1.0, 1.0] if shared else [cut / rows, 1 - cut / rows]
-            added = costs[0] * shares[0] + costs[1] * shares[1]
-            if not close(added, whole):
-                return Failure(
-                    f"parts of {cut} and {rows - cut} rows do not add up{how}",
-                    show(whole),
-                    f"{show(costs[0])} and {show(costs[1])}, together {show(added)}",
-                )
-        return None
-
-    examples = [_ignored_once(trial, e) for e in trial.examples(2, 5)]
-    trial.hold(differs, examples)
-    return how.strip(", ") or "weighted by rows"
-
-
-def _shared(trial: Trial) -> tuple[dict[str, Any], str]:
-    subject = trial.subject
-    if subject.takes("divisor"):
-        count = our_divisor(trial, 11.0) if subject.ours else 11.0
-        return {"divisor": count}, ", with a shared divisor"
-    if subject.takes("reduction"):
-        return {"reduction": "sum"}, ', with reduction="sum"'
-    return {}, ""
-
-
-def _with_mask(example: Example) -> dict[str, Any]:
-    return {} if example.mask is None else {"mask": example.mask}
-
-
-def _ignored_once(trial: Trial, example: Example) -> Example:
-    """The batch with some of it left out, in the way that the loss has."""
-    index = trial.subject.ignore_index
-    if example.mask is not None:
-        example = replace(example, mask=_some_masked(example.mask))
-    if index is None:
-        return example
-    target = example.labels[0].clone()
-    target.view(-1)[:2] = index
-    return replace(example, labels=(target, *example.labels[1:]))

@@ -13,13 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.check.examples import Example
-from lossmith.check.laws.base import Broken, Failure, NotApplicable, Raised, Untested, close, error_text, law, show
-from lossmith.check.trial import Trial, leaf
+from lossmith.check.laws.base import (
+    Broken,
+    Failure,
+    NotApplicable,
+    Raised,
+    Untested,
+    close,
+    error_text,
+    law,
+    show,
+)
+from lossmith.check.trial import Trial, leaf, slopes
 
 
 @law(
     name="mutation",
-    place=4,
+    place=7,
     why="A loss that writes into its inputs changes the metric computed next, and the next call.",
     how="Compare predictions and labels before and after the call, bit for bit.",
     hint="Copy before writing: no +=, masked_fill_, clamp_ or .data on an argument.",
@@ -46,11 +56,11 @@ def _alike(old: Any, new: Any) -> bool:
 
 @law(
     name="side-effects",
-    place=4,
-    why="A loss that moves the global random state changes dropout; one that leaves gradients switched "
-    "off stops the training.",
-    how="Compare the global grad mode, default dtype, thread count, random states and the object's own "
-    "buffers before and after a call.",
+    place=7,
+    why="A loss that moves the global random state changes dropout; one that leaves gradients "
+    "switched off stops the training.",
+    how="Compare the global grad mode, default dtype, thread count, random states and the object's "
+    "own buffers before and after a call.",
     hint="Use with torch.no_grad(): around the lines that need it, and a generator of your own.",
 )
 def side_effects(trial: Trial) -> None:
@@ -59,6 +69,10 @@ def side_effects(trial: Trial) -> None:
     try:
         trial.subject.plain(leaf(example))
         after = _surroundings(trial)
+        with torch.no_grad():
+            trial.subject.plain(example)
+            before["grad mode under no_grad"] = False
+            after["grad mode under no_grad"] = torch.is_grad_enabled()
     except Exception as error:
         raise Raised(error) from error
     finally:
@@ -67,7 +81,11 @@ def side_effects(trial: Trial) -> None:
     for name, old in before.items():
         if not _equal(old, after[name]):
             shown = "moved" if isinstance(old, (Tensor, tuple)) else repr(after[name])
-            failure = Failure(f"the call changes the {name}", repr(old) if shown != "moved" else "unchanged", shown)
+            failure = Failure(
+                f"the call changes the {name}",
+                repr(old) if shown != "moved" else "unchanged",
+                shown,
+            )
             raise Broken(failure, trial.subject.named(example))
 
 
@@ -94,7 +112,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 @law(
     name="determinism",
-    place=4,
+    place=7,
     why="A curve that cannot be repeated cannot be compared.",
     how="Call it twice on the same batch: the same value, bit for bit.",
     hint="Take a generator, or draw outside the loss.",
@@ -112,7 +130,7 @@ def determinism(trial: Trial) -> None:
 
 @law(
     name="evaluation",
-    place=4,
+    place=7,
     why="The same number is logged on validation data, without gradients.",
     how="Call it under torch.no_grad() and torch.inference_mode(): the same value.",
     hint="Nothing in a forward pass may need requires_grad.",
@@ -130,7 +148,7 @@ def evaluation(trial: Trial) -> None:
 
 @law(
     name="strides",
-    place=4,
+    place=7,
     why="Models hand over transposed and sliced tensors, which .view() refuses.",
     how="Give the same numbers laid out with other strides: the same value.",
     hint="Use reshape instead of view.",
@@ -145,7 +163,11 @@ def strides(trial: Trial) -> None:
             value = trial.value(spread)
         except Raised as raised:
             return Failure("non-contiguous tensors raise", show(plain), str(raised))
-        return None if close(value, plain) else Failure("other strides cost another", show(plain), show(value))
+        return (
+            None
+            if close(value, plain)
+            else Failure("other strides cost another", show(plain), show(value))
+        )
 
     trial.hold(differs, [trial.example(10)])
 
@@ -154,12 +176,14 @@ def _strided(value: Any) -> Any:
     """The same numbers, every other element of a longer tensor."""
     if not isinstance(value, Tensor) or value.dim() == 0:
         return value
-    return torch.stack((value, value), dim=-1).transpose(0, -1).contiguous().transpose(0, -1)[..., 0]
+    return (
+        torch.stack((value, value), dim=-1).transpose(0, -1).contiguous().transpose(0, -1)[..., 0]
+    )
 
 
 @law(
     name="compile",
-    place=4,
+    place=7,
     why="A graph break makes the device wait for the host at every step.",
     how='torch.compile(fullgraph=True, backend="aot_eager") must give the same value and gradient.',
     hint="Replace branches on values, .item() and boolean indexing with torch.where.",
@@ -180,11 +204,8 @@ def compile_(trial: Trial) -> None:
     plain = call(*example.predictions)
     pairs = [(value, plain)]
     if plain.requires_grad:
-        grads = [
-            torch.autograd.grad(v.sum(), example.predictions, allow_unused=True, retain_graph=True)
-            for v in (value, plain)
-        ]
-        pairs += [(a, b) for a, b in zip(*grads, strict=True) if a is not None and b is not None]
+        both = [slopes(v, example) for v in (value, plain)]
+        pairs += [(a, b) for a, b in zip(*both, strict=True) if a is not None and b is not None]
     for got, wanted in pairs:
         if not close(got, wanted, 1.3e-6 if subject.ours else 1e-4, 1e-5):
             failure = Failure("compiled, it gives another result", show(wanted), show(got))
@@ -198,7 +219,7 @@ def _reason(error: Exception) -> str:
 
 @law(
     name="vmap",
-    place=4,
+    place=7,
     why="Per-example gradients and ensembles run a loss under torch.func.vmap and grad.",
     how="vmap(grad_and_value) over two batches must agree with a loop over them.",
     hint="Replace branches on values, .item() and in-place writes with torch.where.",
@@ -214,23 +235,28 @@ def vmap(trial: Trial) -> None:
     stacked = [torch.stack(ps) for ps in zip(*(e.predictions for e in examples), strict=True)]
     everything = tuple(range(len(stacked)))
     try:
-        grads, values = torch.func.vmap(torch.func.grad_and_value(call, argnums=everything))(*stacked)
+        grads, values = torch.func.vmap(torch.func.grad_and_value(call, argnums=everything))(
+            *stacked
+        )
     except Exception as error:
         raise Broken(
-            Failure("does not run under vmap(grad)", "gradients", _reason(error)), subject.named(first)
+            Failure("does not run under vmap(grad)", "gradients", _reason(error)),
+            subject.named(first),
         ) from error
     for i, example in enumerate(examples):
         value, gradients = trial.gradients(first.with_predictions(*example.predictions))
         pairs = [(values[i], value.sum()), *zip((g[i] for g in grads), gradients, strict=True)]
         for got, wanted in pairs:
-            if not close(got, wanted, 1e-7 if subject.ours else None, 1e-7 if subject.ours else None):
+            if not close(
+                got, wanted, 1e-7 if subject.ours else None, 1e-7 if subject.ours else None
+            ):
                 failure = Failure("under vmap it gives another result", show(wanted), show(got))
                 raise Broken(failure, subject.named(example))
 
 
 @law(
     name="pickle",
-    place=4,
+    place=7,
     why="A loss travels to workers, spawned processes and checkpoints by pickle.",
     how="Pickle and unpickle it: the same value.",
     hint="Hold a named function or a word instead of a lambda, and no open files or locks.",
@@ -255,7 +281,7 @@ def pickle_(trial: Trial) -> None:
 
 @law(
     name="device",
-    place=4,
+    place=7,
     why="A tensor made on the CPU, or a .cuda() in the loss, fails on every other device.",
     how="Run it on the meta device, where a tensor from elsewhere is an error.",
     hint="Make new tensors with device=logits.device, or from others (zeros_like, new_zeros).",
@@ -272,14 +298,20 @@ def device(trial: Trial) -> str | None:
             loss = copy.deepcopy(loss).to("meta")
         except Exception as error:
             raise Untested(f"the loss cannot be moved: {error_text(error)}") from error
-    moved = example.with_predictions(*map(meta, example.predictions)).with_labels(*map(meta, example.labels))
+    moved = example.with_predictions(*map(meta, example.predictions)).with_labels(
+        *map(meta, example.labels)
+    )
     try:
         result = trial.subject.copy_with(loss).plain(moved)
     except Exception as error:
         text = str(error)
-        elsewhere = "same device" in text or "not on the expected device" in text or "device meta" in text
-        if elsewhere or isinstance(error, AssertionError) and "CUDA" in text:
-            failure = Failure("uses another device than its inputs", "the device of the inputs", error_text(error))
+        elsewhere = (
+            "same device" in text or "not on the expected device" in text or "device meta" in text
+        )
+        if elsewhere or (isinstance(error, AssertionError) and "CUDA" in text):
+            failure = Failure(
+                "uses another device than its inputs", "the device of the inputs", error_text(error)
+            )
             raise Broken(failure, trial.subject.named(example)) from error
         raise Untested(f"cannot be followed without values: {error_text(error)}") from error
     if result.device.type != "meta":

@@ -14,7 +14,7 @@ from lossmith.check.trial import Trial
 
 @law(
     name="weights",
-    place=2,
+    place=5,
     why="A weight that changes the count as well as the cost cancels itself in the mean.",
     how="Weights of 2 must double the cost, and weights of another shape must raise.",
     hint="Multiply the cost by the weight and divide by the count of rows.",
@@ -33,14 +33,16 @@ def weights(trial: Trial) -> None:
     except Raised as raised:
         if isinstance(raised.error, ValueError) and "weight" in str(raised.error):
             return
-    raise Broken(Failure("a weight of another shape passes", "a ValueError about weight", "a value"))
+    raise Broken(
+        Failure("a weight of another shape passes", "a ValueError about weight", "a value")
+    )
 
 
 @law(
     name="shapes",
-    place=2,
+    place=5,
     why="(N,) against (N, 1) broadcasts to N x N terms: every prediction learns from every label.",
-    how="Give each tensor after the first one dimension more at its end: an error, or the same value.",
+    how="Give each tensor after the first a last dimension of 1: an error, or the same value.",
     hint="Compare shapes and raise: if a.shape != b.shape: raise ValueError(...).",
 )
 def shapes(trial: Trial) -> None:
@@ -64,10 +66,16 @@ def _broadcasts(trial: Trial, example: Example, i: int) -> Failure | None:
         if trial.subject.ours and not (
             isinstance(raised.error, ValueError) and "(" in str(raised.error)
         ):
-            return Failure(f"{what}: the error does not teach", "a ValueError with shapes", str(raised))
+            return Failure(
+                f"{what}: the error does not teach", "a ValueError with shapes", str(raised)
+            )
         return None
     wanted = trial.value(example)
-    if not trial.subject.ours and got.numel() == wanted.numel() and close(got.flatten(), wanted.flatten()):
+    if (
+        not trial.subject.ours
+        and got.numel() == wanted.numel()
+        and close(got.flatten(), wanted.flatten())
+    ):
         return None  # harmless: it was read as meant
     if not trial.subject.ours and example.batch_size == 1:
         return None  # one row has nothing to broadcast against
@@ -76,8 +84,8 @@ def _broadcasts(trial: Trial, example: Example, i: int) -> Failure | None:
 
 @law(
     name="sentinels",
-    place=2,
-    why="A label that is none (-1 for missing, a class out of range) trains the model towards a lie.",
+    place=5,
+    why="A label that is none (-1 for missing, a class out of range) trains towards a lie.",
     how="Put one impossible label into a batch: an error, or NaN, but no number.",
     hint="Check the values and say which is wrong, or mask them out.",
 )
@@ -135,7 +143,7 @@ def _impossible(trial: Trial) -> Iterator[float]:
 
 @law(
     name="value-checks",
-    place=2,
+    place=5,
     why="A mask of floats is one sign away from its opposite.",
     how="A mask that is not bool must raise a TypeError.",
     hint="Call check_mask.",
@@ -148,5 +156,7 @@ def value_checks(trial: Trial) -> None:
     except Raised as raised:
         if isinstance(raised.error, TypeError) and "mask must be bool" in str(raised.error):
             return
-        raise Broken(Failure("another error", "TypeError: mask must be bool", str(raised))) from raised
+        raise Broken(
+            Failure("another error", "TypeError: mask must be bool", str(raised))
+        ) from raised
     raise Broken(Failure("a float mask passes", "TypeError: mask must be bool", "a value"))

@@ -11,18 +11,18 @@ from torch import Tensor
 from lossmith.check.examples import Example
 from lossmith.check.ideals import ideal
 from lossmith.check.laws.base import Failure, NotApplicable, Raised, Untested, close, law, show
-from lossmith.check.trial import Trial, finite, leaf, showed
+from lossmith.check.trial import Trial, filled, finite, leaf, showed, slopes
 
 
 @law(
     name="extremes",
-    place=3,
-    why="Ties, zeros, duplicates and confident answers happen in every training; one NaN gradient and "
-    "the model is gone.",
-    how="Scale the predictions by 0, 1e4 and -1e4, make them all the same or perfectly right or wrong, "
-    "leave a row without a positive: value and gradient must be finite in float32.",
-    hint="Stay in log space, guard the argument of a root or a division with torch.where before the "
-    "operation, and give 0 gradient where there is no direction.",
+    place=6,
+    why="Ties, zeros, duplicates and confident answers happen in every training; one NaN gradient "
+    "and the model is gone.",
+    how="Scale the predictions by 0, 1e4 and -1e4, make them all the same or perfectly right or "
+    "wrong, leave a row without a positive: value and gradient must be finite in float32.",
+    hint="Stay in log space, guard the argument of a root or a division with torch.where before "
+    "the operation, and give 0 gradient where there is no direction.",
 )
 def extremes(trial: Trial) -> None:
     for what, example in _edges(trial):
@@ -31,7 +31,9 @@ def extremes(trial: Trial) -> None:
             value, gradients = trial.gradients(example)
             if finite(value, gradients):
                 return None
-            return Failure(f"{what}: not finite", "a finite value and gradient", showed((value, gradients)))
+            return Failure(
+                f"{what}: not finite", "a finite value and gradient", showed((value, gradients))
+            )
 
         trial.hold(breaks, [example])
 
@@ -42,7 +44,9 @@ def _edges(trial: Trial) -> Iterator[tuple[str, Example]]:
         scaled = example.with_predictions(*(p * scale for p in example.predictions))
         yield f"predictions times {scale:g}", scaled
     first = example.predictions[0]
-    alike = [first[:1].expand_as(p).clone() if p.shape == first.shape else p for p in example.predictions]
+    alike = [
+        first[:1].expand_as(p).clone() if p.shape == first.shape else p for p in example.predictions
+    ]
     yield "every row the same", example.with_predictions(*alike)
     if len(example.predictions) > 1 and all(p.shape == first.shape for p in example.predictions):
         yield "both sides the same", example.with_predictions(*(first for _ in example.predictions))
@@ -59,7 +63,7 @@ def _edges(trial: Trial) -> Iterator[tuple[str, Example]]:
 
 @law(
     name="nan-not-hidden",
-    place=3,
+    place=6,
     why="A NaN that the loss paints over leaves a broken model that looks fine.",
     how="Make one prediction NaN: the value must be NaN, or an error.",
     hint="No nan_to_num; let a NaN through so that the run stops where it broke.",
@@ -89,11 +93,11 @@ SLACK = {torch.float16: 2e-2, torch.bfloat16: 6e-2}
 
 @law(
     name="half-precision",
-    place=3,
-    why="Mixed precision hands the loss float16 and bfloat16; an eps of 1e-8 is 0 there and a sum has "
-    "three digits.",
-    how="Compare float16 and bfloat16 predictions, random and confident ones, with the same numbers in "
-    "float64: as finite, and as near as the digits allow.",
+    place=6,
+    why="Mixed precision hands the loss float16 and bfloat16; an eps of 1e-8 is 0 there and a sum "
+    "has three digits.",
+    how="Compare float16 and bfloat16 predictions, random and confident ones, with the same "
+    "numbers in float64: as finite, and as near as the digits allow.",
     hint="Upcast to float32 first: logits = logits.float().",
 )
 def half_precision(trial: Trial) -> str | None:
@@ -110,7 +114,11 @@ def half_precision(trial: Trial) -> str | None:
                 exact = trial.value(half.to(torch.float64))
                 slack = SLACK[dtype]
                 good = not bool(exact.isfinite().all()) or close(value, exact, slack, slack)
-            return None if good else Failure(f"in {dtype}", show(exact), f"{show(value)} ({value.dtype})")
+            return (
+                None
+                if good
+                else Failure(f"in {dtype}", show(exact), f"{show(value)} ({value.dtype})")
+            )
 
         try:
             trial.hold(differs, _halves(trial))
@@ -135,8 +143,8 @@ def _halves(trial: Trial) -> Iterator[Example]:
 
 @law(
     name="autocast",
-    place=3,
-    why="Under autocast matrix products come out in bfloat16, and a softmax of them has three digits.",
+    place=6,
+    why="Under autocast matrix products are bfloat16, and a softmax of them has three digits.",
     how="Compare value and gradient of float32 predictions with and without autocast to bfloat16.",
     hint="Wrap the mathematics in torch.autocast(device_type, enabled=False) and upcast.",
 )
@@ -148,24 +156,33 @@ def autocast(trial: Trial) -> str | None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             value = trial.subject(predictions)
         # backward() belongs outside: inside, its own products would be in bfloat16.
-        slopes = torch.autograd.grad(value.sum(), predictions.predictions, allow_unused=True)
-        zeros = map(torch.zeros_like, example.predictions)
-        under = value.detach(), [z if g is None else g for g, z in zip(slopes, zeros, strict=True)]
+        under = value.detach(), filled(slopes(value, predictions), example)
     except Raised as raised:
         if trial.subject.ours:
             raise
         raise Untested(f"raises under autocast: {raised}") from raised
     if trial.subject.ours:
         good = under[0].dtype is torch.float32 and close(under[0], plain[0], 1e-6, 1e-6)
-        good = good and all(close(a, b, 1e-5, 1e-6) for a, b in zip(under[1], plain[1], strict=True))
+        good = good and all(
+            close(a, b, 1e-5, 1e-6) for a, b in zip(under[1], plain[1], strict=True)
+        )
         error = 0.0
     else:
         error = max(_apart(a, b) for a, b in zip(under[1], plain[1], strict=True))
         good = error < 3e-2 and close(under[0], plain[0], 1e-2, 1e-2)
+        good = good and under[0].dtype not in (torch.bfloat16, torch.float16)
     if not good:
-        failure = Failure(f"wrong by {error:.1%} in the gradient", showed(plain), f"{showed(under)} ({under[0].dtype})")
+        failure = Failure(
+            f"returns {under[0].dtype}, wrong by {error:.1%} in the gradient",
+            f"{showed(plain)} ({plain[0].dtype})",
+            f"{showed(under)} ({under[0].dtype})",
+        )
         trial.break_on(example, failure)
-    return f"value in {under[0].dtype}, gradient wrong by {error:.1%}" if not trial.subject.ours else None
+    return (
+        f"value in {under[0].dtype}, gradient wrong by {error:.1%}"
+        if not trial.subject.ours
+        else None
+    )
 
 
 def _apart(a: Tensor, b: Tensor) -> float:

@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lossmith.check.examples import Example
-from lossmith.check.laws.base import Broken, Failure, NotApplicable, law, show, close
+from lossmith.check.laws.base import Broken, Failure, NotApplicable, close, law, show
 from lossmith.check.laws.batch import TOGETHER
-from lossmith.check.trial import Trial, leaf
+from lossmith.check.trial import Trial, leaf, slopes
 
 
 @law(
     name="invariances",
-    place=5,
+    place=8,
     why="A promise in the metadata is what people build on.",
-    how="Shift all predictions by 3.25, scale them by 1.75, reverse the items of each list: what is "
-    "promised to stay must stay.",
+    how="Shift all predictions by 3.25, scale them by 1.75, reverse the items of each list: what "
+    "is promised to stay must stay.",
     hint="Mend the formula, or take the promise back.",
 )
 def invariances(trial: Trial) -> str:
@@ -43,17 +43,19 @@ def invariances(trial: Trial) -> str:
                 moved = moved.with_labels(*map(change, example.labels))
             a, b = trial.value(example), trial.value(moved)
             tolerance = 1e-7 if name == "item permutation" else 1e-9
-            return None if close(a, b, tolerance) else Failure(f"moves under {name}", show(a), show(b))
+            return (
+                None if close(a, b, tolerance) else Failure(f"moves under {name}", show(a), show(b))
+            )
 
         trial.hold(moves, trial.examples(14, 3))
     return f"holds: {', '.join(sorted(spec.invariances))}"
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations and the elements that they write."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = 0
         self.elements = 0
         self.largest = 0
@@ -74,11 +76,11 @@ GROWTH = {"n": 1.0, "n log n": 1.0, "n^2": 2.0, "n^3": 3.0}
 
 @law(
     name="cost",
-    place=5,
-    why="A Python loop over the batch, or a tensor of batch^3 numbers, decides how large a batch can be.",
-    how="Count operations, written numbers and the largest tensor of forward and backward for 2 to 16 "
-    "times the rows, and fit the exponents.",
-    hint="Vectorise over the batch; compare rows with a matrix product, not with every pair of pairs.",
+    place=8,
+    why="A Python loop over rows, or a tensor of rows^3 numbers, decides how large a batch can be.",
+    how="Count operations, written numbers and the largest tensor of forward and backward for 2 "
+    "to 16 times the rows, and fit the exponents.",
+    hint="Vectorise over the batch; compare rows by a matrix product, not every pair of pairs.",
 )
 def cost(trial: Trial) -> str:
     subject = trial.subject
@@ -95,7 +97,10 @@ def cost(trial: Trial) -> str:
     seen = f"operations n^{calls:.2f}, numbers n^{written:.2f}, largest tensor n^{largest:.2f}"
     declared = subject.spec.cost if subject.spec else ""
     allowed = GROWTH.get(declared, 2.0 if subject.kind in TOGETHER else 1.0)
-    counted = {f"{n} rows": f"{c.calls} operations, {c.elements} numbers" for n, c in zip(rows, counts, strict=True)}
+    counted = {
+        f"{n} rows": f"{c.calls} operations, {c.elements} numbers"
+        for n, c in zip(rows, counts, strict=True)
+    }
     if calls > 0.5 and counts[-1].calls > 2 * counts[0].calls:
         failure = Failure(f"a Python loop: {seen}", "as many operations for any batch", seen)
         raise Broken(failure, counted, "Replace the loop over rows by operations on whole tensors.")
@@ -107,10 +112,11 @@ def cost(trial: Trial) -> str:
 
 def _count(trial: Trial, example: Example) -> Counter:
     example = leaf(example)
-    with Counter() as counter:
+    counter = Counter()
+    with counter:
         value = trial.subject(example).sum()
         if value.requires_grad:
-            torch.autograd.grad(value, example.predictions, allow_unused=True)
+            slopes(value, example)
     return counter
 
 
@@ -135,6 +141,8 @@ def _times(trial: Trial, factor: int) -> Example:
         first,
         predictions=tuple(joined(v) for v in zip(*(p.predictions for p in parts), strict=True)),
         labels=tuple(joined(v) for v in zip(*(p.labels for p in parts), strict=True)),
-        mask=None if first.mask is None else torch.cat([p.mask for p in parts if p.mask is not None]),
+        mask=None
+        if first.mask is None
+        else torch.cat([p.mask for p in parts if p.mask is not None]),
         weight=None,
     )

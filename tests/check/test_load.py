@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lossmith.cli.target import TargetError, load_target
+from lossmith.check.load import LoadError, load
 
 
 @pytest.fixture(autouse=True)
@@ -27,31 +27,31 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_file_and_a_module_name_the_same_loss(capfd):
-    loss, knobs = load_target("mylosses.py:absolute")
+    loss, knobs = load("mylosses.py:absolute")
     assert loss.__name__ == "absolute" and knobs == {}
-    assert load_target("mylosses:absolute")[0] is loss
-    assert load_target("./mylosses.py:absolute")[0] is loss
+    assert load("mylosses:absolute")[0] is loss
+    assert load("./mylosses.py:absolute")[0] is loss
     said = capfd.readouterr()
     assert said.out == "" and "noise" in said.err  # stdout is for the result
 
 
 def test_a_dotted_name_goes_inside():
-    assert load_target("mylosses.py:Box.square")[0] is sys.modules["mylosses"].Box.square
+    assert load("mylosses.py:Box.square")[0] is sys.modules["mylosses"].Box.square
 
 
 def test_a_file_with_the_name_of_a_module_of_python_is_that_file(folder):
     (folder / "json.py").write_text("def loss(p):\n    return p.mean()\n")
-    assert load_target("json.py:loss")[0].__name__ == "loss"
+    assert load("json.py:loss")[0].__name__ == "loss"
     assert sys.modules["json"].__file__ != str(folder / "json.py")
 
 
 def test_a_loss_of_the_registry_brings_its_knobs():
-    loss, knobs = load_target("info_nce(temperature=0.2)")
+    loss, knobs = load("info_nce(temperature=0.2)")
     assert loss.__name__ == "info_nce" and knobs == {"temperature": 0.2}
 
 
 def test_a_loss_of_torch_is_a_class():
-    assert load_target("torch.nn:CrossEntropyLoss")[0].__name__ == "CrossEntropyLoss"
+    assert load("torch.nn:CrossEntropyLoss")[0].__name__ == "CrossEntropyLoss"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_a_loss_of_torch_is_a_class():
     ],
 )
 def test_a_mistake_is_answered_with_what_to_type(text, said):
-    with pytest.raises(TargetError) as caught:
-        load_target(text)
+    with pytest.raises(LoadError) as caught:
+        load(text)
     assert said in str(caught.value)
 
 
@@ -90,7 +90,7 @@ def test_a_mistake_is_answered_with_what_to_type(text, said):
 def test_an_error_of_the_users_module_shows_its_line_and_none_of_ours(folder, code, said):
     (folder / "bad.py").write_text(code)
     for text in ("bad.py:f", "bad:f"):
-        with pytest.raises(TargetError) as caught:
-            load_target(text)
+        with pytest.raises(LoadError) as caught:
+            load(text)
         assert said in str(caught.value)
-        assert "importlib" not in str(caught.value) and "target.py" not in str(caught.value)
+        assert "importlib" not in str(caught.value) and "load.py" not in str(caught.value)
