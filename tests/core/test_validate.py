@@ -5,8 +5,10 @@ import torch
 
 import lossmith as lm
 from lossmith.core.validate import (
+    all_within,
     check_choice,
     check_class_index,
+    check_finite,
     check_float,
     check_leading_shape,
     check_mask,
@@ -191,3 +193,29 @@ def test_per_example_gradients_are_those_of_each_example_alone():
 def test_under_grad_alone_values_are_read():
     with pytest.raises(ValueError, match=r"target\[0\] is 7"):
         torch.func.grad(lm.binary_cross_entropy)(torch.zeros(1), torch.tensor([7.0]))
+
+
+@pytest.mark.parametrize(
+    ("values", "within"),
+    [
+        ([0.0, 1.0], True),
+        ([], True),
+        ([0.0, 1.5], False),
+        ([-0.1], False),
+        ([math.nan, 0.5], False),
+    ],
+)
+def test_all_within_reads_every_value_and_trusts_no_nan(values, within):
+    assert all_within(torch.tensor(values), 0.0, 1.0) is within
+
+
+def test_all_within_claims_nothing_of_values_it_may_not_read():
+    with value_checks(False):
+        assert not all_within(torch.tensor([0.5]), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_check_finite_points_at_the_offender(bad):
+    check_finite("target", torch.tensor([3e38, -3e38]), "a finite number")
+    with pytest.raises(ValueError, match=r"target\[1\] is .*; expected a finite number"):
+        check_finite("target", torch.tensor([0.0, bad]), "a finite number")
