@@ -145,7 +145,8 @@ def plain_statistics(x: Inputs) -> Tensor:
     target = x["target"].clamp(min=0).unsqueeze(-1)
     gap = logits.logsumexp(dim=-1) - logits.gather(-1, target).squeeze(-1)
     real = x["target"] != -100
-    return torch.where(real, gap, 0.0).mean() + logits[:, x["keywords"]].square().mean()
+    chosen = torch.where(real.unsqueeze(-1), logits[:, x["keywords"]], 0.0)
+    return torch.where(real, gap, 0.0).mean() + chosen.square().mean()
 
 
 def hybrid(x: Inputs) -> Tensor:

@@ -1,1 +1,1 @@
-"""The engines that make objectives cheap: WARP sampling, phrase automata."""
+"""The engines that make objectives cheap: WARP sampling, phrase automata, large vocabularies."""
