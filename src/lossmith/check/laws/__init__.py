@@ -27,7 +27,7 @@ def laws() -> dict[str, Law]:
 
 
 class _Callable(ModuleType):
-    """``lossmith.check.laws`` names this package and its list of laws: calling it gives the list."""
+    """``lossmith.check.laws`` is this package and, called, the list of its laws."""
 
     def __call__(self) -> dict[str, Law]:
         return laws()
