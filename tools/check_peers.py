@@ -48,13 +48,18 @@ class OnEmbeddings(nn.Module):
     def __repr__(self) -> str:
         return type(self.loss).__name__
 
+    def cost(self, columns: list[Tensor], labels: Tensor) -> Tensor:
+        """What the loss makes of the embeddings, without the sentences."""
+        value: Tensor = self.loss.compute_loss_from_embeddings(columns, labels)  # type: ignore[operator]
+        return value
+
 
 class Pairs(OnEmbeddings):
     """Two embeddings of each pair, and whether they belong together."""
 
     def forward(self, x1: Tensor, x2: Tensor, same: Tensor) -> Tensor:
         """The loss of the pairs."""
-        return self.loss.compute_loss_from_embeddings([x1, x2], same)  # type: ignore[operator]
+        return self.cost([x1, x2], same)
 
 
 class Triplets(OnEmbeddings):
@@ -62,8 +67,7 @@ class Triplets(OnEmbeddings):
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """The loss of the triplets."""
-        columns = [anchor, positive, negative]
-        return self.loss.compute_loss_from_embeddings(columns, torch.empty(0))  # type: ignore[operator]
+        return self.cost([anchor, positive, negative], torch.empty(0))
 
 
 class InBatch(OnEmbeddings):
@@ -71,9 +75,7 @@ class InBatch(OnEmbeddings):
 
     def forward(self, queries: Tensor, positives: Tensor) -> Tensor:
         """The loss of the batch."""
-        return self.loss.compute_loss_from_embeddings(  # type: ignore[operator]
-            [queries, positives], torch.empty(0)
-        )
+        return self.cost([queries, positives], torch.empty(0))
 
 
 class Labelled(OnEmbeddings):
@@ -81,7 +83,7 @@ class Labelled(OnEmbeddings):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The loss of the batch."""
-        return self.loss.compute_loss_from_embeddings([embeddings], labels)  # type: ignore[operator]
+        return self.cost([embeddings], labels)
 
 
 class ScoresForModel(nn.Module):
