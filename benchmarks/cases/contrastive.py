@@ -138,8 +138,14 @@ def _ours(name: str, **knobs: Any) -> Callable[[Inputs], Tensor]:
 def _ours_with_structure(inputs: Inputs) -> Tensor:
     import lossmith as lm
 
-    known = {name: inputs[name] for name in ("ids", "log_q", "weight")}
-    return lm.info_nce(inputs["queries"], inputs["positives"], temperature=TEMPERATURE, **known)
+    return lm.info_nce(
+        inputs["queries"],
+        inputs["positives"],
+        temperature=TEMPERATURE,
+        ids=inputs["ids"],
+        log_q=inputs["log_q"],
+        weight=inputs["weight"],
+    )
 
 
 def _ours_with_teacher(inputs: Inputs) -> Tensor:

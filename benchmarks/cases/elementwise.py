@@ -38,7 +38,7 @@ def step(loss: Loss) -> Callable[[Inputs], float]:
     def run(inputs: Inputs) -> float:
         inputs["x"].grad = None
         value = loss(inputs["x"], inputs["y"])
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value.item()
 
     return run

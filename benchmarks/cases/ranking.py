@@ -30,7 +30,7 @@ def step(loss: Loss) -> Callable[[Inputs], float]:
     def run(inputs: Inputs) -> float:
         inputs["scores"].grad = None
         value = loss(inputs["scores"], inputs["relevance"])
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value.item()
 
     return run
@@ -48,7 +48,7 @@ def ours(name: str, **knobs: Any) -> Contender:
     return Contender(step(loss))
 
 
-def pairwise_auc(surrogate: str) -> Contender:
+def pairwise_auc(surrogate: Surrogate) -> Contender:
     """One class, a long batch."""
 
     def loss(scores: Tensor, relevance: Tensor) -> Tensor:

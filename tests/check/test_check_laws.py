@@ -104,3 +104,10 @@ def test_an_unknown_law_is_answered_with_a_suggestion() -> None:
 
 def test_a_finding_is_plain() -> None:
     assert Finding("order", "held", "why", "how").example == {}
+
+
+def test_the_list_of_laws_is_reached_by_one_name_before_and_after_a_check() -> None:
+    import lossmith
+
+    check_loss(cross_entropy, inputs="logits+class", laws=["order"])
+    assert "order" in lossmith.check.laws()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +134,7 @@ def html(report: Report, command: str) -> str:
     )
 
 
-def law_table(laws: list[Mapping[str, str]]) -> Table:
+def law_table(laws: Sequence[Mapping[str, str]]) -> Table:
     """Every law: what is tried, and what it means for training."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
     for title in ("law", "why it matters", "how it is tested"):

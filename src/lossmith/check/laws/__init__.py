@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
+from types import ModuleType
 
 from lossmith.check.laws.base import Broken, Law, NotApplicable, Untested, law, registry
 
@@ -22,3 +24,13 @@ def laws() -> dict[str, Law]:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return dict(sorted(registry.items(), key=lambda pair: pair[1].place))
+
+
+class _Callable(ModuleType):
+    """``lossmith.check.laws`` is this package and, called, the list of its laws."""
+
+    def __call__(self) -> dict[str, Law]:
+        return laws()
+
+
+sys.modules[__name__].__class__ = _Callable
