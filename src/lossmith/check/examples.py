@@ -33,13 +33,15 @@ class Example:
 
         return replace(
             self,
-            predictions=tuple(
-                p if i in self.shared else cut(p) for i, p in enumerate(self.predictions)
-            ),
+            predictions=self.row_wise(cut),
             labels=tuple(map(cut, self.labels)),
             mask=cut(self.mask),
             weight=cut(self.weight),
         )
+
+    def row_wise(self, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        """The predictions changed, but for those that every row uses whole."""
+        return tuple(p if i in self.shared else change(p) for i, p in enumerate(self.predictions))
 
     def with_predictions(self, *predictions: Tensor) -> Example:
         """The batch with other predictions."""

@@ -55,7 +55,7 @@ def _reordered(example: Example, places: Tensor) -> Example:
 
     return replace(
         example,
-        predictions=tuple(map(pick, example.predictions)),
+        predictions=example.row_wise(pick),
         labels=tuple(map(pick, example.labels)),
     )
 

@@ -139,7 +139,10 @@ def _times(trial: Trial, factor: int) -> Example:
     first = parts[0]
     return replace(
         first,
-        predictions=tuple(joined(v) for v in zip(*(p.predictions for p in parts), strict=True)),
+        predictions=tuple(
+            values[0] if i in first.shared else joined(values)
+            for i, values in enumerate(zip(*(p.predictions for p in parts), strict=True))
+        ),
         labels=tuple(joined(v) for v in zip(*(p.labels for p in parts), strict=True)),
         mask=None
         if first.mask is None
