@@ -27,6 +27,8 @@ from lossmith.kernels.pair_sums import SURROGATES, Surrogate, pair_costs
 ORDER_ONLY: dict[Law, str] = {
     "descent": "examples of a class are put in order; on which side of 0 they stand is left open",
     "micro-batches": "pairs cross the batch, so the pairs of its parts are not all of its pairs",
+    "single": "one example has nothing to be put in order with, and costs 0",
+    "cost": "a short batch forms all its pairs; the sort takes over where it costs less",
 }
 
 

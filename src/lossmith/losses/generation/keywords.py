@@ -241,5 +241,6 @@ def _short_log_p(
     vocabulary, valid = logits.shape[-1], sequences_of(real)
     target = None if target is None else target.reshape(valid.shape)
     made = Alphabets.of(keywords, target, valid, vocabulary)
-    short = collapse(logits.reshape(-1, vocabulary), made.columns, valid.reshape(-1))
-    return short.log_softmax(dim=-1).reshape(*valid.shape, -1), made
+    rows = logits.reshape(valid.numel(), vocabulary)  # -1 cannot be told in an empty batch
+    short = collapse(rows, made.columns, valid.reshape(-1)).log_softmax(dim=-1)
+    return short.reshape(*valid.shape, short.shape[-1]), made

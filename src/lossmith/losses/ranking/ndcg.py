@@ -17,10 +17,12 @@ from lossmith.losses.ranking.inputs import list_inputs
 Gain = Literal["exponential", "linear"]
 GAINS = ("exponential", "linear")
 FLAT: dict[Law, str] = {
-    "descent": "the smoothed metric has local minima: where a sigmoid is flat, nothing pulls"
+    "descent": "the smoothed metric has local minima: where a sigmoid is flat, nothing pulls",
+    "saturation": "the metric is bounded and its sigmoids are flat far out: the worst pairs rest",
 }
 PLACES_JUMP: dict[Law, str] = {
-    "monotone": "the weight of a pair jumps when two scores change places"
+    "monotone": "the weight of a pair jumps when two scores change places",
+    "jumps": "the weight of a pair jumps when two scores change places",
 }
 
 

@@ -89,7 +89,10 @@ def sup_con(
     },
     aliases=("MS loss",),
     paper="Wang et al. 2019, Multi-similarity loss with general pair weighting",
-    exempt=IN_BATCH,
+    exempt={
+        **IN_BATCH,
+        "jumps": "a pair enters or leaves with the whole of its cost where mining takes it up",
+    },
 )
 def multi_similarity(
     embeddings: Tensor,
@@ -157,6 +160,7 @@ def multi_similarity(
     exempt={
         **IN_BATCH,
         "gradcheck": "the weights of the pairs are constants to the gradient, as in the paper",
+        "double-backward": "the weights of the pairs are constants to the gradient, as in the paper",
     },
 )
 def circle(

@@ -29,7 +29,11 @@ from lossmith.losses.retrieval.structure import candidate_bias
     tune={"temperature": Tune(0.01, 0.5, log=True)},
     aliases=("Matryoshka representation learning",),
     paper="Kusupati et al. 2022, Matryoshka representation learning",
-    exempt=IN_BATCH,
+    exempt={
+        **IN_BATCH,
+        "jumps": "where a prefix of a vector is zero it has no direction, and near it any",
+        "monotone": "what is wrong for whole vectors may be right for their beginnings",
+    },
 )
 def matryoshka_info_nce(
     queries: Tensor,

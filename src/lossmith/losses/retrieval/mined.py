@@ -9,7 +9,7 @@ from torch import Tensor
 from lossmith.core.numerics import Distance, unit_vectors
 from lossmith.core.numerics import distance as distance_between
 from lossmith.core.reduce import Divisor, Reduction, reduce
-from lossmith.core.spec import Tune, objective
+from lossmith.core.spec import Law, Tune, objective
 from lossmith.core.validate import check_choice, check_range
 from lossmith.kernels.contrastive.groups import NOBODY, group_size
 from lossmith.kernels.contrastive.triplets import (
@@ -21,6 +21,11 @@ from lossmith.losses.retrieval.inputs import IN_BATCH, labelled, slope_of_rows
 
 DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 
+MINED: dict[Law, str] = {
+    "jumps": "another triplet is mined where two distances change places, at another cost",
+    "monotone": "only the mined triplets are charged, and worse rows may hide the worst of them",
+}
+
 
 @objective(
     family="retrieval",
@@ -31,7 +36,7 @@ DISTANCES = ("euclidean", "squared_euclidean", "cosine")
     limit="two rows of one label and one of another: triplet",
     tune={"margin": Tune(0.05, 4.0, log=True)},
     paper="Hermans, Beyer, Leibe 2017, In defense of the triplet loss for person re-identification",
-    exempt=IN_BATCH,
+    exempt={**IN_BATCH, **MINED},
 )
 def batch_hard_triplet(
     embeddings: Tensor,
@@ -83,7 +88,7 @@ def batch_hard_triplet(
     tune={"margin": Tune(0.05, 4.0, log=True)},
     aliases=("FaceNet semi-hard loss",),
     paper="Schroff, Kalenichenko, Philbin 2015, FaceNet",
-    exempt=IN_BATCH,
+    exempt={**IN_BATCH, **MINED},
 )
 def batch_semi_hard_triplet(
     embeddings: Tensor,
