@@ -25,7 +25,7 @@ from lossmith.check.report import Report
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "check-peers"
 SIZE = 8  # of the embeddings that a check makes
-CLASSES = 3
+CLASSES = 8
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,12 @@ class ScoresForModel(nn.Module):
     """Stands for a cross-encoder: its documents are places in a table of scores."""
 
     num_labels = 1
-    device = torch.device("cpu")
     scores: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return self.scores.device
 
     def preprocess(self, pairs: list[tuple[Any, int]], **more: Any) -> dict[str, Tensor]:
         """The places of the documents."""
