@@ -2,8 +2,7 @@
 
 ``pip install pytorch-metric-learning==2.9.0 sentence-transformers==6.2.0`` and ``pip install
 --no-deps recbole==1.2.1``, then ``python tools/check_peers.py``. A library that is not installed
-keeps the results that are there. ``--only TEXT`` runs the losses whose name contains it, and
-prints them instead.
+keeps the results that are there, and so do the losses that ``--only TEXT`` leaves out.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from lossmith.check.report import Report
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "check-peers"
 SIZE = 8  # of the embeddings that a check makes
-CLASSES = 3
+CLASSES = 8
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,12 @@ class ScoresForModel(nn.Module):
     """Stands for a cross-encoder: its documents are places in a table of scores."""
 
     num_labels = 1
-    device = torch.device("cpu")
     scores: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return self.scores.device
 
     def preprocess(self, pairs: list[tuple[Any, int]], **more: Any) -> dict[str, Tensor]:
         """The places of the documents."""
@@ -117,8 +120,10 @@ class Lists(nn.Module):
         """The loss of the lists."""
         self.loss.model.scores = scores.flatten()
         places = torch.arange(scores.numel()).view(scores.shape).tolist()
-        value: Tensor = self.loss([list(range(len(scores))), places], list(relevance))
-        del self.loss.model.scores
+        try:
+            value: Tensor = self.loss([list(range(len(scores))), places], list(relevance))
+        finally:
+            del self.loss.model.scores  # nothing is kept from call to call
         return value
 
 
@@ -202,7 +207,7 @@ def check(case: Case) -> Report:
 def main() -> int:
     """Check what is installed; write the reports and the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="run the losses whose name contains this, and print them")
+    parser.add_argument("--only", help="renew the losses whose name contains this")
     parser.add_argument("--peer", choices=PEERS, help="this library alone")
     chosen = parser.parse_args()
     only = chosen.only
@@ -217,24 +222,24 @@ def main() -> int:
         except ModuleNotFoundError as error:
             print(f"{peer}: {error}; its results stay as they are")
             continue
-        reports: dict[str, Any] = {}
+        reports: dict[str, Any] = {} if only is None else _kept(peer)
         for case in todo:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 report = check(case)
             reports[case.name] = report.to_dict()
             print(f"{peer} {case.name}: {', '.join(report.broken) or 'nothing broken'}", flush=True)
-            if only is None:  # at once, so that a run that is stopped leaves what it has
-                kept = {"peer": peer, "version": version, "torch": torch.__version__.split("+")[0]}
-                text = json.dumps({**kept, "reports": reports}, indent=1)
-                (OUT / f"{peer}.json").write_text(text + "\n", "utf-8")
-            else:
-                for finding in report.findings:
-                    if finding.status == "broken":
-                        print(f"  {finding}")
-    if only is None:
-        write_tables()
+            # At once, so that a run that is stopped leaves what it has.
+            kept = {"peer": peer, "version": version, "torch": torch.__version__.split("+")[0]}
+            text = json.dumps({**kept, "reports": reports}, indent=1)
+            (OUT / f"{peer}.json").write_text(text + "\n", "utf-8")
+    write_tables()
     return 0
+
+
+def _kept(peer: str) -> dict[str, Any]:
+    path = OUT / f"{peer}.json"
+    return dict(json.loads(path.read_text("utf-8"))["reports"]) if path.exists() else {}
 
 
 def write_tables() -> None:
