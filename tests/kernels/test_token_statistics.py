@@ -40,7 +40,7 @@ def test_equal_to_full_logits(
     elif ids == "own":
         chosen = torch.randint(V, (B, T, 3), generator=torch.Generator().manual_seed(1))
     found = lm.token_statistics(
-        hidden, head, target if with_target else None, ids=chosen, bias=bias
+        hidden, head, target if with_target else None, ids=chosen, head_bias=bias
     )
     logits = hidden @ head.T + bias
     want = {"log_sum_exp": torch.where(valid, logits.logsumexp(-1), 0.0)}

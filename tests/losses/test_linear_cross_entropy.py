@@ -110,10 +110,10 @@ def test_every_extra_equals_a_plain_loop(
     batch = inputs()
     knobs = knobs_of(extra, batch)
     call = (batch["hidden"], batch["head"], batch["target"])
-    value = lm.linear_cross_entropy(*call, bias=batch["bias"], **knobs)
+    value = lm.linear_cross_entropy(*call, head_bias=batch["bias"], **knobs)
     compare(value, token_oracle(batch, knobs), batch)
-    none = lm.linear_cross_entropy(*call, bias=batch["bias"], reduction="none", **knobs)
-    total = lm.linear_cross_entropy(*call, bias=batch["bias"], reduction="sum", **knobs)
+    none = lm.linear_cross_entropy(*call, head_bias=batch["bias"], reduction="none", **knobs)
+    total = lm.linear_cross_entropy(*call, head_bias=batch["bias"], reduction="sum", **knobs)
     assert none.shape == (B, T)
     compare(none.sum(), total, batch)
 
@@ -130,7 +130,7 @@ def test_keyword_terms_ride_in_the_same_pass(
     terms = {"require": require, "form": form, "presence": 0.7, "placement": 0.4}
     common = {"mask": batch["mask"], **terms}
     call = (batch["hidden"], batch["head"], batch["target"])
-    extra = {"keywords": keywords, "keyword_mask": batch["keyword_mask"], "bias": batch["bias"]}
+    extra = {"keywords": keywords, "keyword_mask": batch["keyword_mask"], "head_bias": batch["bias"]}
     for prefix_aware in (True, False):
         knobs = {**common, "prefix_aware": prefix_aware}
         value = lm.linear_cross_entropy(*call, **extra, **knobs)
@@ -147,8 +147,8 @@ def test_all_terms_together_are_the_sum_of_their_own(monkeypatch: pytest.MonkeyP
     knobs = knobs_of("everything", batch)
     call = (batch["hidden"], batch["head"], batch["target"])
     terms = {"keywords": KEYWORDS, "keyword_mask": batch["keyword_mask"], "form": "nll"}
-    value = lm.linear_cross_entropy(*call, bias=batch["bias"], **knobs, **terms)
-    tokens = lm.linear_cross_entropy(*call, bias=batch["bias"], **knobs)
+    value = lm.linear_cross_entropy(*call, head_bias=batch["bias"], **knobs, **terms)
+    tokens = lm.linear_cross_entropy(*call, head_bias=batch["bias"], **knobs)
     logits, mask = logits_of(batch), batch["mask"]
     absent = lm.keyword_presence(logits, KEYWORDS, form="nll", target=batch["target"], mask=mask)
     said = lm.keyword_placement(
@@ -219,7 +219,7 @@ def test_the_gradient_of_a_frozen_part_is_not_made() -> None:
     for frozen in ("hidden", "head", "bias"):
         part = {k: v.detach() if k == frozen else v for k, v in batch.items()}
         value = lm.linear_cross_entropy(
-            part["hidden"], part["head"], part["target"], bias=part["bias"]
+            part["hidden"], part["head"], part["target"], head_bias=part["bias"]
         )
         whole = token_oracle(batch, {})
         leaves = [batch[k] for k in ("hidden", "head", "bias") if k != frozen]
@@ -238,7 +238,7 @@ def test_backward_twice_and_derivatives_of_derivatives(monkeypatch: pytest.Monke
     knobs = {"label_smoothing": 0.1, "z_loss": 0.01, "keywords": KEYWORDS, "form": "nll"}
 
     def loss(hidden: Tensor, head: Tensor, bias: Tensor) -> Tensor:
-        return lm.linear_cross_entropy(hidden, head, batch["target"], bias=bias, **knobs)
+        return lm.linear_cross_entropy(hidden, head, batch["target"], head_bias=bias, **knobs)
 
     value = loss(*leaves)
     first = torch.autograd.grad(value, leaves, retain_graph=True)
@@ -267,7 +267,7 @@ def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"head \(4, 9\) must be \[V, d\]"):
         lm.linear_cross_entropy(hidden, head.T, target)
     with pytest.raises(ValueError, match=r"bias \(4,\) must be \[V\], \(9,\)"):
-        lm.linear_cross_entropy(hidden, head, target, bias=batch["bias"][:4])
+        lm.linear_cross_entropy(hidden, head, target, head_bias=batch["bias"][:4])
     with pytest.raises(ValueError, match=r"target\[0, 0\] is 9; expected a class index in \[0, 8"):
         lm.linear_cross_entropy(hidden, head, torch.full_like(target, 9))
     with pytest.raises(ValueError, match=r"class_weight \(3,\) must be one number"):

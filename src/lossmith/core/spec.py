@@ -27,7 +27,7 @@ BATCH_ARGUMENTS = frozenset(
         "trials",
         "keyword_mask",
         "keywords",
-        "bias",
+        "head_bias",
         "ids",
         "log_q",
         "negatives_mask",

@@ -73,10 +73,10 @@ def checked_layer(hidden: Tensor, head: Tensor, bias: Tensor | None) -> tuple[Te
     if bias is None:
         states, matrix = upcast(hidden, head)
         return states, Layer(matrix, None)
-    check_float(bias=bias)
+    check_float(head_bias=bias)
     if bias.shape != head.shape[:1]:
         raise ValueError(
-            f"bias {shape_text(bias)} must be [V], {tuple(head.shape[:1])} for head "
+            f"head_bias {shape_text(bias)} must be [V], {tuple(head.shape[:1])} for head "
             f"{shape_text(head)}."
         )
     states, matrix, bias = upcast(hidden, head, bias)

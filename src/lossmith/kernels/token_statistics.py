@@ -33,7 +33,7 @@ def token_statistics(
     target: Tensor | None = None,
     *,
     ids: Tensor | None = None,
-    bias: Tensor | None = None,
+    head_bias: Tensor | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
 ) -> TokenStatistics:
@@ -43,7 +43,7 @@ def token_statistics(
     is O(tokens) and one block of logits, and the backward pass makes the logits again. Not for
     plain cross-entropy and its variants, which ``linear_cross_entropy`` computes in one pass.
 
-    Shapes: hidden ``[..., d]``; head ``[V, d]``; bias ``[V]``; target and mask ``[...]``; ids
+    Shapes: hidden ``[..., d]``; head ``[V, d]``; head_bias ``[V]``; target and mask ``[...]``; ids
     ``[k]`` for all tokens, or ``[..., k]``.
 
     Errors: shapes that do not fit, an id outside [0, V), a target outside it other than
@@ -58,7 +58,7 @@ def token_statistics(
     >>> absent.mean()  # (4/5) ** 4
     tensor(0.4096)
     """
-    states, layer = checked_layer(hidden, head, bias)
+    states, layer = checked_layer(hidden, head, head_bias)
     check_leading_shape(hidden, "hidden", target=target, mask=mask)
     check_mask("mask", mask)
     lead, vocabulary = hidden.shape[:-1], len(head)

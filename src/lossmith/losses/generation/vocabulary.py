@@ -33,7 +33,7 @@ from lossmith.losses.generation.terms import Form, Require, check_triple, presen
     inputs="hidden+head+class",
     unit="targets not ignored; with keywords, each term by its own",
     serves="perplexity",
-    limit="hidden @ head.T + bias as logits: cross_entropy",
+    limit="hidden @ head.T + head_bias as logits: cross_entropy",
     tune={"label_smoothing": Tune(0.0, 0.3), "z_loss": Tune(1e-5, 1e-2, log=True)},
     aliases=("fused linear cross-entropy", "chunked cross-entropy", "cut cross-entropy"),
     paper="Good 1952; z-loss, Chowdhery et al. 2022; focal, Lin et al. 2017; margin, Su 2017",
@@ -43,7 +43,7 @@ def linear_cross_entropy(
     head: Tensor,
     target: Tensor,
     *,
-    bias: Tensor | None = None,
+    head_bias: Tensor | None = None,
     class_weight: Tensor | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
@@ -64,7 +64,7 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Raise the probability of the right token without ever holding the logits.
 
-    Formula: with ``logits = hidden @ head.T + bias``, ``p = softmax(logits)`` and
+    Formula: with ``logits = hidden @ head.T + head_bias``, ``p = softmax(logits)`` and
     ``Z = sum exp(logits)``, ``f w_y (1 - label_smoothing) (-log p_y) + label_smoothing / V
     sum_c w_c (-log p_c) + z_loss (log Z) ** 2``, w the ``class_weight`` and
     ``f = (1 - p_y) ** gamma (1 - theta(p_y - margin))``: focal, and no cost past the margin.
@@ -75,7 +75,7 @@ def linear_cross_entropy(
     the gradient is made in the forward pass, in three matrix products. Not for a few hundred
     classes, where ``cross_entropy`` on logits is as cheap.
 
-    Shapes: hidden ``[..., d]``, with keywords ``[..., T, d]``; head ``[V, d]``; bias and
+    Shapes: hidden ``[..., d]``, with keywords ``[..., T, d]``; head ``[V, d]``; head_bias and
     class_weight ``[V]``; target, mask, weight and keyword_mask ``[...]``; keywords as in
     ``keyword_presence``. "none" is ``[...]`` per token; with keywords or a keyword_mask it is the
     whole cost of each sequence.
@@ -102,7 +102,7 @@ def linear_cross_entropy(
     )
     check_mask("mask", mask)
     check_mask("keyword_mask", keyword_mask)
-    states, layer = checked_layer(hidden, head, bias)
+    states, layer = checked_layer(hidden, head, head_bias)
     index, valid = labels.class_index(
         "target", target, len(head), ignore_index=ignore_index, mask=mask
     )

@@ -17,6 +17,8 @@ from lossmith.kernels.contrastive.within import (
 )
 from lossmith.losses.retrieval.inputs import IN_BATCH, check_temperature, labelled
 
+CONSTANT_WEIGHTS = "the weights of the pairs are constants to the gradient, as in the paper"
+
 
 @objective(
     family="retrieval",
@@ -159,8 +161,8 @@ def multi_similarity(
     paper="Sun et al. 2020, Circle loss: a unified perspective of pair similarity optimization",
     exempt={
         **IN_BATCH,
-        "gradcheck": "the weights of the pairs are constants to the gradient, as in the paper",
-        "double-backward": "the weights of the pairs are constants to the gradient, as in the paper",
+        "gradcheck": CONSTANT_WEIGHTS,
+        "double-backward": CONSTANT_WEIGHTS,
     },
 )
 def circle(
