@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.case import Case
 from benchmarks.child import ROOT
 from benchmarks.environments import FOLDER, python_of
-from benchmarks.measure import FULL, QUICK
+from benchmarks.measure import FULL, QUICK, Effort
 from benchmarks.page import write_page
 from benchmarks.registry import load_cases
 from benchmarks.run import Options, run_all
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.fresh:
             for case in wanted:
                 store.forget(case.name)
+        if given.sizes is not None:
+            wanted = [replace(case, sizes=case.sizes[: given.sizes]) for case in wanted]
         run_all(wanted, store, options(given), say)
     print(write_page(cases, store, folder))
     return 0
@@ -61,6 +64,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fresh", action="store_true", help="measure again what was measured")
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--seed", type=int, default=0, help="of the order within rounds")
+    made.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="for each contender at each size; three runs at least",
+    )
+    made.add_argument("--sizes", type=int, metavar="N", help="the N smallest of each row alone")
     made.add_argument("--no-memory", action="store_true", help="times alone")
     made.add_argument("--install", action="store_true", help="with --quick: install peers as well")
     made.add_argument(
@@ -74,12 +84,20 @@ def options(given: argparse.Namespace) -> Options:
     return Options(
         quick=given.quick,
         threads=given.threads,
-        effort=QUICK if given.quick else FULL,
+        effort=effort(given),
         cap_mb=physical_mb() if given.cap is None else given.cap,
         seed=given.seed,
         install=given.install or not given.quick,
         memory=not given.no_memory,
     )
+
+
+def effort(given: argparse.Namespace) -> Effort:
+    """How long to measure, as asked for."""
+    usual = QUICK if given.quick else FULL
+    if given.seconds is None:
+        return usual
+    return replace(usual, seconds=given.seconds, least=min(usual.least, 3))
 
 
 def chosen(cases: dict[str, Case], only: Sequence[str] | None) -> list[Case]:

@@ -249,11 +249,11 @@ CASES = (
         target="1.1 x plain cross-entropy",
         inputs=logit_inputs,
         contenders={
-            "lossmith, hybrid": Contender(trains(hybrid)),
-            "lossmith, presence": Contender(trains(presence)),
-            "lossmith, placement": Contender(trains(placement)),
-            "lossmith, cross-entropy": Contender(trains(our_cross_entropy)),
-            "lossmith, margin": Contender(trains(our_margin)),
+            "lossmith hybrid": Contender(trains(hybrid)),
+            "lossmith presence": Contender(trains(presence)),
+            "lossmith placement": Contender(trains(placement)),
+            "lossmith cross-entropy": Contender(trains(our_cross_entropy)),
+            "lossmith margin": Contender(trains(our_margin)),
             "torch, cross-entropy": Contender(trains(torch_cross_entropy)),
             "published loop, 4 positions": Contender(
                 trains(four_positions_in_a_loop), fits=lambda size: size["B"] <= 16
@@ -263,11 +263,11 @@ CASES = (
         quick=SEQUENCES[:1],
         floor=one_read_one_write,
         at_most={
-            "lossmith, hybrid / torch, cross-entropy": 1.1,
-            "lossmith, presence / torch, cross-entropy": 1.1,
-            "lossmith, placement / torch, cross-entropy": 1.1,
-            "lossmith, cross-entropy / torch, cross-entropy": 1.0,
-            "lossmith, margin / torch, cross-entropy": 1.0,
+            "lossmith hybrid / torch, cross-entropy": 1.1,
+            "lossmith presence / torch, cross-entropy": 1.1,
+            "lossmith placement / torch, cross-entropy": 1.1,
+            "lossmith cross-entropy / torch, cross-entropy": 1.0,
+            "lossmith margin / torch, cross-entropy": 1.0,
         },
     ),
 )

@@ -111,3 +111,12 @@ def test_the_list_of_laws_is_reached_by_one_name_before_and_after_a_check() -> N
 
     check_loss(cross_entropy, inputs="logits+class", laws=["order"])
     assert "order" in lossmith.check.laws()
+
+
+def test_a_confident_mistake_is_shown_as_it_was_made() -> None:
+    def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+        return -torch.log(1e-10 + torch.sigmoid(positive - negative)).mean()
+
+    found = check_loss(bpr, inputs="positive+negative", laws=["saturation"])["saturation"]
+    assert found.status == "broken"
+    assert found.example == {"positive": "[-15.0]", "negative": "[15.0]"}

@@ -176,9 +176,9 @@ def test_the_catalogue_of_a_family_is_what_its_task_can_train_with(capfd):
 
 
 def test_a_family_without_a_task_lists_its_own_losses(capfd):
-    assert run(["losses", "--for", "generation"]) == 0
+    assert run(["losses", "--for", "retrieval"]) == 0
     said = capfd.readouterr().out
-    assert "keyword_presence" in said and "hinge " not in said
+    assert "info_nce" in said and "hinge " not in said
 
 
 def test_one_loss_is_explained_in_full(capfd):

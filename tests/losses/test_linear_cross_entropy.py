@@ -130,7 +130,11 @@ def test_keyword_terms_ride_in_the_same_pass(
     terms = {"require": require, "form": form, "presence": 0.7, "placement": 0.4}
     common = {"mask": batch["mask"], **terms}
     call = (batch["hidden"], batch["head"], batch["target"])
-    extra = {"keywords": keywords, "keyword_mask": batch["keyword_mask"], "head_bias": batch["bias"]}
+    extra = {
+        "keywords": keywords,
+        "keyword_mask": batch["keyword_mask"],
+        "head_bias": batch["bias"],
+    }
     for prefix_aware in (True, False):
         knobs = {**common, "prefix_aware": prefix_aware}
         value = lm.linear_cross_entropy(*call, **extra, **knobs)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lossmith.core.spec import find, parse
 from lossmith.modules import from_text
 from lossmith.tasks import TASK_FAMILIES
 from lossmith.tasks.registry import load_task
@@ -46,7 +47,9 @@ def test_every_fitting_objective_trains(family, loss):
     learner = GradientLearner(task, problem, loss, settings, seed=0)
     before = [parameter.detach().clone() for parameter in learner.model.parameters()]
     first, *others = [learner.epoch() for _ in range(30)]
-    assert others[-1] < first, "thirty passes over two dozen rows must fit some of them"
+    # The weights of LambdaLoss change with the order: its value is no measure of progress.
+    if "monotone" not in find(loss).exempt:
+        assert others[-1] < first, "thirty passes over two dozen rows must fit some of them"
     assert any(
         not torch.equal(old, new)
         for old, new in zip(before, learner.model.parameters(), strict=True)
@@ -68,7 +71,7 @@ def test_every_objective_of_two_classes_trains_on_more(loss):
 def test_each_family_has_losses_that_fit_and_its_defaults_are_among_them(family):
     task = load_task(family)
     names = [spec.name for spec in task.fitting()]
-    assert len(names) > 3 and set(task.default_losses) <= set(names)
+    assert len(names) > 3 and {parse(loss)[0].name for loss in task.default_losses} <= set(names)
     for loss in (*task.default_losses, *(tiny.loss(family, name) for name in names)):
         task.check(loss, task.resolve({}))
 

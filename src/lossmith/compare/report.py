@@ -17,7 +17,7 @@ import jinja2
 from lossmith.compare import plots, wording
 from lossmith.compare.plan import Plan
 from lossmith.compare.statistics import Analysis, Comparison, Summary, analyse
-from lossmith.compare.store import Store, describe
+from lossmith.compare.store import Store, describe, without_nan
 from lossmith.compare.trade_off import TradeOff, find_trade_off
 from lossmith.compare.tune import Found, tuned
 from lossmith.training.job import Outcome
@@ -129,7 +129,7 @@ class Report:
                 for (arm, seed), reason in self.failures.items()
             ],
         }
-        plain: dict[str, Any] = _without_nan(values)
+        plain: dict[str, Any] = without_nan(values)
         return plain
 
     def html(self) -> str:
@@ -378,17 +378,6 @@ def _settings(plan: Plan) -> dict[str, str]:
             else "; ".join(f"{value} ({text})" for text, value in values.items())
         )
     return shown
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN and no infinity; a reader in another language must not stumble."""
-    if isinstance(value, Mapping):
-        return {str(key): _without_nan(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 @functools.cache

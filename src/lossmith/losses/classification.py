@@ -114,13 +114,9 @@ def cross_entropy(
     if label_smoothing > 0:
         even = -times_log(scale, row_log_softmax(logits, valid)).mean(dim=-1)
         cost = (1.0 - label_smoothing) * cost + label_smoothing * even
+    count = None if class_weight is None else own_weight
     return reduce(
-        cost,
-        valid=valid,
-        weight=weight,
-        count=None if class_weight is None else own_weight,
-        reduction=reduction,
-        divisor=divisor,
+        cost, valid=valid, weight=weight, count=count, reduction=reduction, divisor=divisor
     )
 
 

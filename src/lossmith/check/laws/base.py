@@ -12,6 +12,7 @@ from torch import Tensor
 from lossmith.core.words import FAMILIES
 
 if TYPE_CHECKING:
+    from lossmith.check.examples import Example
     from lossmith.check.trial import Trial
 
 
@@ -22,6 +23,8 @@ class Failure:
     detail: str
     expected: str = ""
     got: str = ""
+    # What the loss was given when it failed, where the law makes that out of the batch it tries.
+    given: Example | None = None
 
 
 class Broken(Exception):  # noqa: N818 - an answer of a law, no error of the check

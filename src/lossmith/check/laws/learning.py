@@ -184,10 +184,11 @@ def saturation(trial: Trial) -> None:
         raise NotApplicable("is fed with probabilities, whose sigmoid saturates by itself")
 
     def dead(example: Example) -> Failure | None:
-        pulls = {}
+        pulls, mistakes = {}, {}
         for sure in (0.5, 4.0, 30.0, 90.0):
             wrong = ideal(kind, example, sure, False)
             assert wrong is not None
+            mistakes[sure] = wrong
             pulls[sure] = _strength(trial.gradients(wrong)[1], kind)
         usual = torch.maximum(pulls[0.5], pulls[4.0])
         for sure in (30.0, 90.0):
@@ -198,6 +199,7 @@ def saturation(trial: Trial) -> None:
                     f"predictions that are wrong by {sure:.0f} have almost no gradient",
                     f"about {number(usual.flatten()[at])} or more, as at 0.5 or 4",
                     number(pulls[sure].flatten()[at]),
+                    given=mistakes[sure],
                 )
         return None
 
