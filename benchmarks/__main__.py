@@ -45,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.fresh:
             for case in wanted:
                 store.forget(case.name)
-        if given.sizes is not None:
-            wanted = [replace(case, sizes=case.sizes[: given.sizes]) for case in wanted]
+        wanted = [one for case in wanted if (one := with_sizes(case, given.size)).sizes]
         run_all(wanted, store, options(given), say)
     print(write_page(cases, store, folder))
     return 0
@@ -70,7 +69,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="S",
         help="for each contender at each size; three runs at least",
     )
-    made.add_argument("--sizes", type=int, metavar="N", help="the N smallest of each row alone")
+    made.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="sizes with this value alone",
+    )
     made.add_argument("--no-memory", action="store_true", help="times alone")
     made.add_argument("--install", action="store_true", help="with --quick: install peers as well")
     made.add_argument(
@@ -106,6 +111,16 @@ def chosen(cases: dict[str, Case], only: Sequence[str] | None) -> list[Case]:
     if only and not found:
         raise ValueError(f"no row has {' or '.join(only)} in its name: {', '.join(cases)}.")
     return found
+
+
+def with_sizes(case: Case, wanted: Sequence[str]) -> Case:
+    """The case at the sizes that have one of the values (``B=8192``); all where none is named."""
+    sizes = tuple(
+        size
+        for size in case.sizes
+        if not wanted or any(f"{key}={value}" in wanted for key, value in size.items())
+    )
+    return replace(case, sizes=sizes)
 
 
 def install() -> int:
