@@ -93,6 +93,7 @@ def _metadata(spec: Spec) -> dict[str, Any]:
         "serves": spec.serves,
         "limit": spec.limit,
         "invariances": sorted(spec.invariances),
+        "cost": spec.cost or None,
         "knobs": knobs,
         "aliases": list(spec.aliases),
         "source": spec.paper,
@@ -122,6 +123,7 @@ def _explain(console: Console, spec: Spec) -> None:
     facts = {
         "takes": " or ".join(spec.inputs),
         "mean divides by": spec.unit,
+        "work grows as": f"{spec.cost} in the rows of a batch" if spec.cost else "",
         "serves": spec.serves,
         "limit case": spec.limit,
         "also called": ", ".join(spec.aliases),

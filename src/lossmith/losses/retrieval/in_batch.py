@@ -47,6 +47,7 @@ from lossmith.losses.retrieval.structure import (
     aliases=("multiple negatives ranking loss", "in-batch softmax", "CLIP loss", "N-pairs loss"),
     paper="van den Oord, Li, Vinyals 2018, Representation learning with contrastive predictive "
     "coding",
+    cost="n^2",
     exempt=IN_BATCH,
 )
 def info_nce(
@@ -177,6 +178,7 @@ def info_nce(
     tune={"temperature": Tune(0.05, 1.0, log=True)},
     aliases=("normalized temperature-scaled cross-entropy", "SimCLR loss"),
     paper="Chen, Kornblith, Norouzi, Hinton 2020, SimCLR",
+    cost="n^2",
     exempt=IN_BATCH,
 )
 def nt_xent(
@@ -243,6 +245,7 @@ def nt_xent(
     tune={"temperature": Tune(0.01, 0.5, log=True), "bias": Tune(-20.0, 0.0)},
     aliases=("SigLIP loss", "sigmoid loss for language image pre-training"),
     paper="Zhai, Mustafa, Kolesnikov, Beyer 2023, Sigmoid loss for language image pre-training",
+    cost="n^2",
     exempt=IN_BATCH,
 )
 def sigmoid_contrastive(

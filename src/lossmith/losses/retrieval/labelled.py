@@ -30,6 +30,7 @@ CONSTANT_WEIGHTS = "the weights of the pairs are constants to the gradient, as i
     tune={"temperature": Tune(0.05, 1.0, log=True)},
     aliases=("supervised contrastive loss", "SupConOut"),
     paper="Khosla et al. 2020, Supervised contrastive learning",
+    cost="n^2",
     exempt=IN_BATCH,
 )
 def sup_con(
@@ -91,6 +92,7 @@ def sup_con(
     },
     aliases=("MS loss",),
     paper="Wang et al. 2019, Multi-similarity loss with general pair weighting",
+    cost="n^2",
     exempt={
         **IN_BATCH,
         "jumps": "a pair enters or leaves with the whole of its cost where mining takes it up",
@@ -159,6 +161,7 @@ def multi_similarity(
     limit="a far positive and a near negative alone: softplus of gamma times their weighted gap",
     tune={"margin": Tune(0.1, 0.5), "gamma": Tune(16.0, 256.0, log=True)},
     paper="Sun et al. 2020, Circle loss: a unified perspective of pair similarity optimization",
+    cost="n^2",
     exempt={
         **IN_BATCH,
         "gradcheck": CONSTANT_WEIGHTS,

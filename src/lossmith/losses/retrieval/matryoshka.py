@@ -29,6 +29,7 @@ from lossmith.losses.retrieval.structure import candidate_bias
     tune={"temperature": Tune(0.01, 0.5, log=True)},
     aliases=("Matryoshka representation learning",),
     paper="Kusupati et al. 2022, Matryoshka representation learning",
+    cost="n^2",
     exempt={
         **IN_BATCH,
         "jumps": "where a prefix of a vector is zero it has no direction, and near it any",

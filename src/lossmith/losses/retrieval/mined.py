@@ -36,6 +36,7 @@ MINED: dict[Law, str] = {
     limit="two rows of one label and one of another: triplet",
     tune={"margin": Tune(0.05, 4.0, log=True)},
     paper="Hermans, Beyer, Leibe 2017, In defense of the triplet loss for person re-identification",
+    cost="n^2",
     exempt={**IN_BATCH, **MINED},
 )
 def batch_hard_triplet(
@@ -88,6 +89,7 @@ def batch_hard_triplet(
     tune={"margin": Tune(0.05, 4.0, log=True)},
     aliases=("FaceNet semi-hard loss",),
     paper="Schroff, Kalenichenko, Philbin 2015, FaceNet",
+    cost="n^2",
     exempt={**IN_BATCH, **MINED},
 )
 def batch_semi_hard_triplet(
@@ -143,6 +145,7 @@ def batch_semi_hard_triplet(
     limit="two rows of one label and one of another: triplet",
     tune={"margin": Tune(0.05, 4.0, log=True)},
     paper="Hermans, Beyer, Leibe 2017, In defense of the triplet loss for person re-identification",
+    cost="n^2",
     exempt=IN_BATCH,
 )
 def batch_all_triplet(
