@@ -53,7 +53,7 @@ class Child:
         """Its answer, or an ``error`` where it died or took too long."""
         if self.process is None:
             # Closed with the process, in close().
-            self.complaints = tempfile.TemporaryFile()  # noqa: SIM115
+            self.complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,

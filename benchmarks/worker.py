@@ -63,7 +63,7 @@ class Bench:
             self.run(contender)
         else:
             warm = torch.randn(256, 256, requires_grad=True)
-            (warm @ warm).sum().backward()  # type: ignore[no-untyped-call]
+            (warm @ warm).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             del warm
         self.size(size)
         step, given = self.step(contender)

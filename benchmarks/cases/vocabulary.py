@@ -63,7 +63,7 @@ def trains(loss: Callable[[Inputs], Tensor]) -> Callable[[Inputs], Tensor]:
         for tensor in x.values():
             tensor.grad = None
         value = loss(x)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value.detach()
 
     return run

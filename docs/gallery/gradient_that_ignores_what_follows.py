@@ -49,4 +49,5 @@ def corrected(
     divisor: float | Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy."""
+    # The words of `reduction` are checked inside.
     return cross_entropy(logits, target, reduction=reduction, divisor=divisor)  # type: ignore[arg-type]

@@ -134,7 +134,7 @@ def _sentence_transformers(name: str, loss: Any) -> Plan:
 def _keras(name: str, loss: Any) -> Plan:
     plain = name.lower().replace("_", "")
     form = "logits" if getattr(loss, "from_logits", False) else "probabilities"
-    labels: Callable[[Any], Any] = lambda label: label  # noqa: E731
+    labels: Callable[[Any], Any] = lambda label: label  # noqa: E731 - the default of a field
     if plain.startswith("sparse"):
         kind = "logits+class"
     elif "binary" in plain:

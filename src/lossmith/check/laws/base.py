@@ -39,15 +39,15 @@ class Broken(Exception):  # noqa: N818 - an answer of a law, no error of the che
         self.hint = hint
 
 
-class NotApplicable(Exception):  # noqa: N818
+class NotApplicable(Exception):  # noqa: N818 - an answer of a law too
     """The law says nothing about this loss; the message is the reason."""
 
 
-class Untested(Exception):  # noqa: N818
+class Untested(Exception):  # noqa: N818 - an answer of a law too
     """The law could not be tried; the message is the reason."""
 
 
-class Raised(Exception):  # noqa: N818
+class Raised(Exception):  # noqa: N818 - an answer of a law too
     """The loss itself raised; ``error`` is what."""
 
     def __init__(self, error: Exception) -> None:

@@ -50,6 +50,7 @@ def shapes(trial: Trial) -> None:
     tensors = [*first.predictions, *first.labels]
     for i in range(1, len(tensors)):
         if isinstance(tensors[i], Tensor):
+            # mypy does not infer a lambda whose default binds the loop variable.
             trial.hold(lambda example, i=i: _broadcasts(trial, example, i), [first])  # type: ignore[misc]
 
 

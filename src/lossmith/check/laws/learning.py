@@ -116,7 +116,7 @@ def _descend(trial: Trial, start: Example) -> int:
         value = trial.subject(start).sum()
         if not value.requires_grad:
             return STEPS
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
     return STEPS
 

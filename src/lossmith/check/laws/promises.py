@@ -51,7 +51,7 @@ def invariances(trial: Trial) -> str:
     return f"holds: {', '.join(sorted(spec.invariances))}"
 
 
-class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Counts operations and the elements that they write."""
 
     def __init__(self) -> None:
