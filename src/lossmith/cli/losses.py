@@ -93,7 +93,7 @@ def _metadata(spec: Spec) -> dict[str, Any]:
         "serves": spec.serves,
         "limit": spec.limit,
         "invariances": sorted(spec.invariances),
-        "cost": spec.cost or None,
+        "cost": spec.cost,
         "knobs": knobs,
         "aliases": list(spec.aliases),
         "source": spec.paper,

@@ -61,6 +61,8 @@ Inputs = Literal[
     "log_probs+rewards",
 ]
 Invariance = Literal["shift", "scale", "item permutation"]
+# In n: what is compared with each other, or gone through.
+Growth = Literal["n", "n log n", "n^2"]
 # The name of a law of `lossmith.check` that an objective is exempt from, with a reason.
 Law = str
 
@@ -92,7 +94,7 @@ class Spec:
     tune: Mapping[str, Tune] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     exempt: Mapping[Law, str] = field(default_factory=dict)
-    cost: str = ""  # how the work grows with the rows of a batch: "n", "n log n", "n^2"
+    cost: Growth = "n"
 
     @property
     def summary(self) -> str:
@@ -168,7 +170,7 @@ def objective(
     tune: Mapping[str, Tune] | None = None,
     aliases: tuple[str, ...] = (),
     exempt: Mapping[Law, str] | None = None,
-    cost: str = "",
+    cost: Growth = "n",
 ) -> Callable[[Function], Function]:
     """Register a function as an objective; the function itself is returned unchanged.
 
@@ -184,7 +186,8 @@ def objective(
         tune: where a search looks for each knob worth searching.
         aliases: other names it goes by.
         exempt: laws that do not apply, each with the reason.
-        cost: how the work grows with the rows of a batch ("n", "n log n", "n^2"); tested.
+        cost: the most by which the work grows with the rows of a batch, or with what is inside a
+            row (the items of a list, classes, features, positions); tested.
     """
 
     def register(function: Function) -> Function:

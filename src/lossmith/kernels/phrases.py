@@ -201,12 +201,15 @@ def _run(automata: Automata, letters: Tensor, counted: Tensor) -> tuple[Tensor, 
     zero = letters[:, :0, 0].sum(dim=1).reshape(batch, 1, 1).expand(batch, count, states)
     state = torch.where(place > 0, LOG_ZERO, zero)
     found = [torch.full_like(state[..., 0], LOG_ZERO)]
-    for t in range(length):
-        here = counted[:, t]
-        arrived = (state + to_end[:, t]).logsumexp(dim=-1)
+    # Unbound, and not indexed by position: the gradient of each index would be a tensor of zeros
+    # as long as the sequence, and the backward pass quadratic.
+    for here, end, first, enter in zip(
+        *(x.unbind(dim=1) for x in (counted, to_end, to_start, entering)), strict=True
+    ):
+        arrived = (state + end).logsumexp(dim=-1)
         found.append(torch.where(here, arrived, LOG_ZERO))
-        start = (state + to_start[:, t]).logsumexp(dim=-1, keepdim=True)
-        moved = entering[:, t] + _sum_where(leads_to.mT, state.unsqueeze(-2))
+        start = (state + first).logsumexp(dim=-1, keepdim=True)
+        moved = enter + _sum_where(leads_to.mT, state.unsqueeze(-2))
         moved = torch.where(place > 0, moved, start)
         state = torch.where(here.unsqueeze(-1), moved, state)
     return state.logsumexp(dim=-1), torch.stack(found, dim=-1).logsumexp(dim=-1)

@@ -28,7 +28,6 @@ ORDER_ONLY: dict[Law, str] = {
     "descent": "examples of a class are put in order; on which side of 0 they stand is left open",
     "micro-batches": "pairs cross the batch, so the pairs of its parts are not all of its pairs",
     "single": "one example has nothing to be put in order with, and costs 0",
-    "cost": "a short batch forms all its pairs; the sort takes over where it costs less",
 }
 
 
@@ -112,6 +111,7 @@ def masked_binary_cross_entropy(
     aliases=("AUC loss", "AUC maximization", "Wilcoxon-Mann-Whitney loss", "AUC hinge"),
     paper="Yan, Dodier, Mozer, Wolniewicz 2003; Gao, Zhou 2015, Consistency of AUC optimization",
     exempt=ORDER_ONLY,
+    cost="n log n",
 )
 def pairwise_auc(
     logits: Tensor,

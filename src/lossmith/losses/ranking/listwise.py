@@ -76,6 +76,7 @@ def listnet(
     invariances=("shift", "item permutation"),
     aliases=("Plackett-Luce loss", "listwise maximum likelihood"),
     paper="Xia et al. 2008, Listwise approach to learning to rank: theory and algorithm",
+    cost="n log n",
 )
 def list_mle(
     scores: Tensor,

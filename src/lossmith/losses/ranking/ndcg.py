@@ -38,6 +38,7 @@ PLACES_JUMP: dict[Law, str] = {
     aliases=("LambdaRank", "NDCGLoss2", "NDCGLoss2++"),
     paper="Burges 2010, From RankNet to LambdaRank to LambdaMART; Wang et al. 2018, LambdaLoss",
     exempt=PLACES_JUMP,
+    cost="n^2",
 )
 def lambda_loss(
     scores: Tensor,
@@ -103,6 +104,7 @@ def lambda_loss(
     paper="Qin, Liu, Li 2010, A general approximation framework for direct optimization of IR "
     "measures",
     exempt=FLAT,
+    cost="n log n",
 )
 def approx_ndcg(
     scores: Tensor,

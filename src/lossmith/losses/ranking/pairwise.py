@@ -22,6 +22,7 @@ from lossmith.losses.ranking.inputs import list_inputs
     invariances=("shift", "item permutation"),
     aliases=("pairwise logistic loss",),
     paper="Burges et al. 2005, Learning to rank using gradient descent",
+    cost="n log n",
 )
 def ranknet(
     scores: Tensor,
@@ -69,6 +70,7 @@ def ranknet(
     tune={"margin": Tune(0.1, 10.0, log=True)},
     aliases=("ranking SVM loss", "margin ranking loss"),
     paper="Herbrich, Graepel, Obermayer 2000; Joachims 2002",
+    cost="n log n",
 )
 def pairwise_hinge(
     scores: Tensor,
@@ -118,6 +120,7 @@ def pairwise_hinge(
     tune={"margin": Tune(0.1, 10.0, log=True)},
     aliases=("L2 ranking SVM loss", "pairwise squared margin loss"),
     paper="Lee, Lin 2014, Large-scale linear RankSVM",
+    cost="n log n",
 )
 def pairwise_squared_hinge(
     scores: Tensor,
@@ -168,6 +171,7 @@ def pairwise_squared_hinge(
     invariances=("shift", "item permutation"),
     aliases=("RankBoost loss",),
     paper="Freund, Iyer, Schapire, Singer 2003, An efficient boosting algorithm (RankBoost)",
+    cost="n log n",
 )
 def pairwise_exponential(
     scores: Tensor,
