@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -116,3 +117,48 @@ def _scores(example: Example, sure: float, right: bool) -> tuple[Tensor, ...]:
 
 
 IDEALS["positive+draws"] = IDEALS["positive+catalogue"] = _scores
+
+
+@ideal_of("hidden+head+class")
+def _through_the_head(example: Example, sure: float, right: bool) -> tuple[Tensor, ...]:
+    # Classes around a circle; opposite is as far from the right one as there is.
+    head = example.predictions[1]
+    angle = torch.arange(len(head)) * (2.0 * torch.pi / len(head))
+    circle = torch.zeros_like(head)
+    circle[:, 0], circle[:, 1] = angle.cos(), angle.sin()
+    lead = 1.0 - math.cos(2.0 * math.pi / len(head))  # of a class over its neighbours
+    own = circle[example.labels[0]]
+    return (sure if right else -sure) / lead * own, circle
+
+
+@ideal_of("log_probs+rewards")
+def _samples(example: Example, sure: float, right: bool) -> tuple[Tensor, ...]:
+    rewards = example.labels[0]
+    return ((sure if right else -sure) * rewards,)
+
+
+@ideal_of("logits+keywords")
+def _keywords(example: Example, sure: float, right: bool) -> tuple[Tensor, ...]:
+    logits, keywords = example.predictions[0], example.labels[0]
+    said = torch.zeros_like(logits)
+    for sequence, wanted in zip(said, keywords, strict=True):
+        phrases = [k if isinstance(k, tuple) else (k,) for k in wanted]
+        tokens = [token for phrase in phrases for token in phrase]
+        other = next(t for t in range(logits.shape[-1]) if t not in tokens)
+        tokens = tokens[: len(sequence)] if right else []
+        tokens = [*tokens, *[other] * (len(sequence) - len(tokens))]
+        sequence[torch.arange(len(sequence)), tokens] = sure
+    return (said,)
+
+
+@ideal_of("logits+keywords+marked")
+def _reference_with_keywords(example: Example, sure: float, right: bool) -> tuple[Tensor, ...]:
+    logits, (target, keywords, _) = example.predictions[0], example.labels
+    if right:  # the reference says its keywords
+        return (sure * torch.nn.functional.one_hot(target, logits.shape[-1]),)
+    # One token for each sequence that is neither its keyword nor anywhere in its reference.
+    said = torch.zeros_like(logits)
+    for sequence, reference, wanted in zip(said, target, keywords, strict=True):
+        taken = {*reference.tolist(), *wanted}
+        sequence[:, next(t for t in range(logits.shape[-1]) if t not in taken)] = sure
+    return (said,)

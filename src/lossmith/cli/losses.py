@@ -123,7 +123,7 @@ def _explain(console: Console, spec: Spec) -> None:
     facts = {
         "takes": " or ".join(spec.inputs),
         "mean divides by": spec.unit,
-        "work grows as": f"{spec.cost} in the rows of a batch" if spec.cost else "",
+        "work grows as": f"{spec.cost} at most, in the rows or inside one",
         "serves": spec.serves,
         "limit case": spec.limit,
         "also called": ", ".join(spec.aliases),
