@@ -132,13 +132,17 @@ def metric_learning() -> Iterator[Case]:
     losses = importlib.import_module("pytorch_metric_learning.losses")
     plain = (
         "Contrastive TripletMargin NTXent SupCon MultiSimilarity Circle LiftedStructure "
-        "TupletMargin NPairs RankedList Angular FastAP NCA"
+        "TupletMargin NPairs RankedList Angular FastAP NCA Margin SignalToNoiseRatioContrastive "
+        "GeneralizedLiftedStructure IntraPairVariance PNP DynamicSoftMargin Instance Histogram"
     )
     knobs: dict[str, dict[str, Any]] = {"RankedList": {"margin": 0.4, "Tn": 10}}
     for word in plain.split():
         make = getattr(losses, f"{word}Loss")
         yield Case(make.__name__, _bound(make, knobs.get(word, {})), "embeddings+labels")
-    with_classes = "ArcFace CosFace ProxyNCA ProxyAnchor"
+    with_classes = (
+        "ArcFace CosFace SubCenterArcFace SphereFace LargeMarginSoftmax NormalizedSoftmax "
+        "ProxyNCA ProxyAnchor SoftTriple"
+    )
     for word in with_classes.split():
         make = getattr(losses, f"{word}Loss")
         size = {"num_classes": CLASSES, "embedding_size": SIZE}
