@@ -111,7 +111,8 @@ class Lists(nn.Module):
     def __init__(self, name: str, **knobs: Any) -> None:
         super().__init__()
         losses = importlib.import_module("sentence_transformers.cross_encoder.losses")
-        self.loss = getattr(losses, name)(ScoresForModel(), **knobs)
+        # All pairs to the model at once: its mini-batches are no affair of the loss.
+        self.loss = getattr(losses, name)(ScoresForModel(), mini_batch_size=-1, **knobs)
 
     def __repr__(self) -> str:
         return type(self.loss).__name__

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from lossmith.check.examples import Example
-from lossmith.check.laws.base import Broken, Failure, law
+from lossmith.check.laws.base import Broken, Failure, Raised, law
 from lossmith.check.laws.batch import TOGETHER
 from lossmith.check.subject import Subject
 from lossmith.check.trial import Trial, leaf, slopes
@@ -118,8 +118,20 @@ def _tensors(out: Any) -> Iterable[Tensor]:
     hint="Vectorise over the batch; compare rows by a matrix product, not every pair of pairs.",
 )
 def cost(trial: Trial) -> str:
-    kind = trial.subject.kind
-    return "; ".join(_grow(trial, axis) for axis in (None, *AXES.get(kind, ())))
+    seen = [_grow(trial, None)]
+    for axis in AXES.get(trial.subject.kind, ()):
+        if _takes(trial, axis):
+            seen.append(_grow(trial, axis))
+    return "; ".join(seen)
+
+
+def _takes(trial: Trial, axis: Axis) -> bool:
+    """Whether it can be asked at all: weights of a loss from elsewhere may fix its sizes."""
+    try:
+        trial.value(_times(trial, axis, 2))
+    except Raised:
+        return trial.subject.ours
+    return True
 
 
 def _grow(trial: Trial, axis: Axis | None) -> str:
