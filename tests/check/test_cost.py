@@ -101,3 +101,16 @@ def test_every_kind_of_inputs_grows_in_something_but_its_rows() -> None:
     kinds = {kind for spec in objectives() for kind in spec.inputs}
     rows_alone = {"prediction+number", "positive+negative"}
     assert kinds - rows_alone <= set(AXES)
+
+
+def test_weights_of_a_fixed_size_are_no_fault() -> None:
+    class Proxies(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.proxies = torch.nn.Parameter(torch.eye(8))
+
+        def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+            return torch.nn.functional.cross_entropy(embeddings @ self.proxies.T, labels)
+
+    found = check_loss(Proxies(), inputs="embeddings+labels", laws=["cost"])["cost"]
+    assert found.status == "held" and "features" not in found.detail, found
