@@ -278,7 +278,9 @@ def child_main(stream: IO[bytes]) -> None:
 
     from lossmith.check.subject import make_subject
 
-    torch.set_num_threads(2)
+    # Batches of a few rows have nothing to share out, and threads that wait for each other spin:
+    # on a busy machine that took six times the processor time.
+    torch.set_num_threads(1)
     _watch_memory(task["memory_mb"])
     try:
         subject = make_subject(**task["settings"])
