@@ -64,11 +64,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def _mistake(error: ValueError) -> int:
     """The exit code of an error of the user's; an error of ours goes on as it is."""
-    from lossmith.compare.plan import PlanError
     from lossmith.data.errors import DataError
+    from lossmith.training.job import RequestError
 
     code = DATA if isinstance(error, DataError) else USAGE
-    if code == USAGE and not isinstance(error, PlanError):
+    if code == USAGE and not isinstance(error, RequestError):
         raise error
     print(f"Error: {error}", file=sys.stderr)
     return code
