@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossmith.tasks.reader import from_json, to_json
 from lossmith.tasks.settings import Setting
+
+FEATURES = "features.json"
 
 # What every model that reads features has.
 FEATURE_SETTINGS: Mapping[str, Setting] = {
@@ -18,6 +22,31 @@ FEATURE_SETTINGS: Mapping[str, Setting] = {
     "layers": Setting(int, 2, "hidden layers of a model that reads features", low=0),
     "dropout": Setting(float, None, "dropout", low=0.0, high=0.95),
 }
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The mean of each feature and what its distance from the mean is multiplied by, in float64."""
+
+    mean: NDArray[np.float64]
+    factor: NDArray[np.float64]  # 0 for a feature that is constant in training
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> Scale:
+        """What a training part shows; blanks (NaN) are left aside."""
+        train = features.astype(np.float64)
+        there = ~np.isnan(train)
+        counts = there.sum(axis=0).clip(min=1)
+        mean = np.where(there, train, 0.0).sum(axis=0) / counts
+        deviation = np.sqrt(np.where(there, (train - mean) ** 2, 0.0).sum(axis=0) / counts)
+        # The rounding of float32 is no variation.
+        constant = deviation <= 1e-7 * np.abs(mean)
+        return cls(mean, np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation)))
+
+    def apply(self, features: NDArray[np.float32]) -> Tensor:
+        """Each feature less its mean and over its deviation; a blank (NaN) becomes 0."""
+        scaled = np.nan_to_num((features - self.mean) * self.factor, nan=0.0, posinf=None)
+        return torch.from_numpy(scaled.astype(np.float32))
 
 
 def standardised(parts: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
@@ -30,19 +59,24 @@ def standardised(parts: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
     >>> standardised(parts)["test"]
     tensor([[2., 0.]])
     """
-    train = parts["train"].astype(np.float64)
-    there = ~np.isnan(train)
-    counts = there.sum(axis=0).clip(min=1)
-    mean = np.where(there, train, 0.0).sum(axis=0) / counts
-    deviation = np.sqrt(np.where(there, (train - mean) ** 2, 0.0).sum(axis=0) / counts)
-    # The rounding of float32 is no variation.
-    constant = deviation <= 1e-7 * np.abs(mean)
-    scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
-    return {
-        name: torch.from_numpy(
-            np.nan_to_num((values - mean) * scale, nan=0.0, posinf=None, neginf=None).astype(
-                np.float32
-            )
-        )
-        for name, values in parts.items()
-    }
+    scale = Scale.of(parts["train"])
+    return {name: scale.apply(values) for name, values in parts.items()}
+
+
+@dataclass(frozen=True)
+class FeatureScale:
+    """How a trained model reads features: their names, in order, and the scale of each."""
+
+    names: tuple[str, ...]
+    scale: Scale
+
+    def files(self) -> dict[str, bytes]:
+        """Names, means and factors, every digit of them."""
+        mean, factor = self.scale.mean.tolist(), self.scale.factor.tolist()
+        return {FEATURES: to_json({"names": self.names, "mean": mean, "factor": factor})}
+
+    @classmethod
+    def restore(cls, files: Mapping[str, bytes]) -> FeatureScale:
+        """The inverse of :meth:`files`."""
+        kept = from_json(files[FEATURES])
+        return cls(tuple(kept["names"]), Scale(np.array(kept["mean"]), np.array(kept["factor"])))

@@ -93,9 +93,7 @@ class Training:
     def _evaluate(self, number: int, loss: float) -> None:
         model, metrics = self.learner.model, self.metrics
         # Validation data chooses the epoch and does nothing else: one metric is enough.
-        valid = (
-            self.problem.evaluate(model, "valid", metrics[:1]) if self.problem.has_valid else {}
-        )
+        valid = self.problem.evaluate(model, "valid", metrics[:1]) if self.problem.has_valid else {}
         test = self.problem.evaluate(model, "test", metrics) if self.job.part == "test" else {}
         self.epochs.append(Epoch(number, loss, self.pass_seconds, valid, test))
         self.pass_seconds = 0.0
