@@ -99,6 +99,7 @@ def test_wherever_it_stops_it_goes_on(request, step, tmp_path):
 
 def test_an_interrupt_writes_a_checkpoint_after_the_step_it_met(request, tmp_path):
     """However rare checkpoints are otherwise; the second part is broken off once more."""
+    before = signal.getsignal(signal.SIGTERM)
     asked = job(request, "cnn")
     whole = fit(asked, tmp_path / "whole")
 
@@ -108,7 +109,7 @@ def test_an_interrupt_writes_a_checkpoint_after_the_step_it_met(request, tmp_pat
         def after_step(loss: float) -> None:
             seen.append(loss)
             if len(seen) == step:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGTERM)
 
         return after_step
 
@@ -122,7 +123,7 @@ def test_an_interrupt_writes_a_checkpoint_after_the_step_it_met(request, tmp_pat
         load_model(tmp_path / "r")
     fit(asked, tmp_path / "r")
     assert numbers(tmp_path / "r") == numbers(whole.folder)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_checkpoints_come_by_the_clock(request, tmp_path, monkeypatch):

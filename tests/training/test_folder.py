@@ -143,7 +143,7 @@ def test_a_label_that_was_not_trained_on_is_placed(made, tmp_path):
 
 
 def test_no_folder_is_told(tmp_path):
-    with pytest.raises(DataError, match="no such folder.*lossmith train"):
+    with pytest.raises(DataError, match=r"no such folder.*lossmith train"):
         load_model(tmp_path / "none")
     with pytest.raises(DataError, match="no model folder"):
         load_model(tmp_path)
@@ -167,7 +167,7 @@ def changed(folder: Path, **values) -> None:
 
 def test_a_newer_folder_says_to_upgrade(copy):
     changed(copy, lossmith_schema=99)
-    with pytest.raises(DataError, match="has format 99.*pip install --upgrade"):
+    with pytest.raises(DataError, match=r"has format 99.*pip install --upgrade"):
         load_model(copy)
 
 

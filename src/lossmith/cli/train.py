@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,8 +102,11 @@ def train(
     lossmith train classification reviews.csv --loss hinge --out reviews-model
 
     lossmith predict reviews-model new.csv
+
+    torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes.
     """
     check_family(family)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun, the one that talks
     named = {
         "metric": metric,
         "model": model,
@@ -127,10 +131,12 @@ def train(
         context.obj,
         (family, data, loss, seed, given),
         folder=out,
-        quiet=quiet,
+        quiet=quiet or not first,
         fresh=fresh,
         checkpoint_every=checkpoint_every,
     )
+    if not first:
+        return
     if as_json:
         print_json(
             {"folder": str(fitted.folder), "already_finished": fitted.already}

@@ -26,7 +26,15 @@ FEATURE_SETTINGS: Mapping[str, Setting] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """The mean of each feature and what its distance from the mean is multiplied by, in float64."""
+    """The mean of each feature and what its distance from the mean is multiplied by, in float64.
+
+    Both are of the training part alone. A blank (NaN) becomes 0, the mean; so does a feature that
+    is constant in training, as nothing can be learnt from it.
+
+    >>> train, test = np.array([[1, 5], [3, 5]], "f4"), np.array([[4, 9]], "f4")
+    >>> Scale.of(train).apply(test)
+    tensor([[2., 0.]])
+    """
 
     mean: NDArray[np.float64]
     factor: NDArray[np.float64]  # 0 for a feature that is constant in training
@@ -44,23 +52,9 @@ class Scale:
         return cls(mean, np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation)))
 
     def apply(self, features: NDArray[np.float32]) -> Tensor:
-        """Each feature less its mean and over its deviation; a blank (NaN) becomes 0."""
+        """Each feature less its mean and over its deviation."""
         scaled = np.nan_to_num((features - self.mean) * self.factor, nan=0.0, posinf=None)
         return torch.from_numpy(scaled.astype(np.float32))
-
-
-def standardised(parts: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
-    """Each feature less its mean and over its deviation, both of the training part alone.
-
-    A blank (NaN) becomes 0, the mean; so does a feature that is constant in training, as nothing
-    can be learnt from it.
-
-    >>> parts = {"train": np.array([[1, 5], [3, 5]], "f4"), "test": np.array([[4, 9]], "f4")}
-    >>> standardised(parts)["test"]
-    tensor([[2., 0.]])
-    """
-    scale = Scale.of(parts["train"])
-    return {name: scale.apply(values) for name, values in parts.items()}
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,9 @@ class Problem(ABC):
     """Data in tensors: makes batches, feeds an objective, evaluates a model."""
 
     description: Description
+    # Whether the cost calls the model with tensors that have a row for each example, and with
+    # nothing else, so that several processes can compute some rows each.
+    rows_apart: ClassVar[bool] = False
 
     @abstractmethod
     def model(self, settings: Mapping[str, Any]) -> nn.Module:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lossmith.data.errors import DataError
+from lossmith.training.distributed import Processes
 from lossmith.training.files import write_whole
 from lossmith.training.run import Training
 
@@ -54,18 +55,27 @@ class Keeper:
     """
 
     def __init__(
-        self, path: Path, training: Training, identity: Mapping[str, Any], *, every: float
+        self,
+        path: Path,
+        training: Training,
+        identity: Mapping[str, Any],
+        *,
+        every: float,
+        processes: Processes | None = None,
     ) -> None:
         self.path, self.training, self.identity = path, training, identity
         self.every, self.last = every, time.monotonic()
+        self.processes = processes or Processes()
         self.asked = False
 
     def step(self) -> None:
         """Write if it is time; raise KeyboardInterrupt if a stop was asked for."""
-        if self.asked or time.monotonic() - self.last >= self.every:
-            save(self.path, self.training, self.identity)
+        stop = self.processes.any(self.asked)  # all of them, between the same two steps
+        if stop or time.monotonic() - self.last >= self.every:
+            if self.processes.first:
+                save(self.path, self.training, self.identity)
             self.last = time.monotonic()
-        if self.asked:
+        if stop:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -74,7 +84,9 @@ class Keeper:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        # What a shell in the background was told to ignore stays ignored.
+        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._ask) for number in heard}
         try:
             yield
         finally:

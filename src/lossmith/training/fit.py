@@ -15,6 +15,7 @@ from lossmith.tasks.task import GradientLearner
 from lossmith.training import checkpoint
 from lossmith.training.card import card
 from lossmith.training.checkpoint import Keeper
+from lossmith.training.distributed import Processes, join
 from lossmith.training.files import alone_in, environment, unlike, without_nan
 from lossmith.training.folder import (
     CHECKPOINT,
@@ -83,25 +84,50 @@ def fit(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"{folder} cannot be used as the model folder: {error}.") from error
+    processes = join()
+    how = _How(folder, processes, checkpoint_every, report, began, after_step)
+    if not processes.first:
+        processes.wait()  # for the first to have cleared the folder, or refused it
+        return _train(job, how)
     with alone_in(folder, "lossmith train"):
         for leftover in folder.glob(".unfinished-*"):  # of a kill while it was being written
             leftover.unlink()
-        config = _config(job)
-        before = None
         if not (fresh and clear(folder)):
-            before = read_config(folder)
-            _check_claim(folder, before, config)
-        training = _training(job)
-        config["data_fingerprint"] = training.problem.description.fingerprint
-        if before is not None:
-            _check_same(folder, before, config)
-        if before is not None and "files" in before:
-            metrics = json.loads((folder / METRICS).read_text("utf-8"))
-            return Fitted(folder, metrics, already=True)
+            _check_claim(folder, read_config(folder), _config(job))
+        processes.wait()
+        return _train(job, how)
+
+
+@dataclass(frozen=True)
+class _How:
+    folder: Path
+    processes: Processes
+    every: float
+    report: Report | None
+    began: Callable[[Training], None] | None
+    after_step: Callable[[float], None] | None
+
+
+def _train(job: Job, how: _How) -> Fitted:
+    folder, first = how.folder, how.processes.first
+    before = read_config(folder)
+    training = _training(job)
+    description = training.problem.description
+    config = {**_config(job), "data_fingerprint": description.fingerprint}
+    if before is not None:
+        _check_same(folder, before, config)
+    if before is not None and "files" in before:
+        metrics = json.loads((folder / METRICS).read_text("utf-8"))
+        return Fitted(folder, metrics, already=True)
+    assert isinstance(training.learner, GradientLearner)
+    how.processes.share(training.learner, training.problem)
+    _go_on(training, folder, config)
+    how.processes.wait()  # all have read what is there
+    if first:
         write_config(folder, config)
-        outcome = _carry_out(training, folder, config, checkpoint_every, report, began, after_step)
-        metrics = _metrics(outcome, training)
-        description = training.problem.description
+    outcome = _carry_out(training, config, how)
+    metrics = _metrics(outcome, training)
+    if first:
         text = card(str(folder), config, description, metrics)
         write_model(folder, training.problem, training.learner.model, config, metrics, text)
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -116,39 +142,34 @@ def _training(job: Job) -> Training:
         raise
     except ValueError as error:  # settings and data that do not go together
         raise RequestError(str(error)) from error
-    assert isinstance(training.learner, GradientLearner)
     return training
 
 
-def _carry_out(
-    training: Training,
-    folder: Path,
-    config: Mapping[str, Any],
-    every: float,
-    report: Report | None,
-    began: Callable[[Training], None] | None,
-    after_step: Callable[[float], None] | None,
-) -> Outcome:
+def _go_on(training: Training, folder: Path, config: Mapping[str, Any]) -> None:
+    """Bring a training to where its checkpoint says, if there is one."""
     path = folder / CHECKPOINT
-    identity = _identity(config)
     if path.exists():
         kept = checkpoint.load(path)
         _check_same(folder, kept["identity"], config)
         training.load_state(kept["training"])
-    if began is not None:
-        began(training)
-    keeper = Keeper(path, training, identity, every=every)
+
+
+def _carry_out(training: Training, config: Mapping[str, Any], how: _How) -> Outcome:
+    if how.began is not None:
+        how.began(training)
+    path, identity = how.folder / CHECKPOINT, _identity(config)
+    keeper = Keeper(path, training, identity, every=how.every, processes=how.processes)
 
     def step(loss: float) -> None:
-        if after_step is not None:
-            after_step(loss)
+        if how.after_step is not None:
+            how.after_step(loss)
         keeper.step()
 
     with keeper.listening():
         try:
-            return training.run(report=report, after_step=step)
+            return training.run(report=how.report, after_step=step)
         except KeyboardInterrupt:
-            raise Stopped(str(folder)) from None
+            raise Stopped(str(how.folder)) from None
 
 
 def _config(job: Job) -> dict[str, Any]:
