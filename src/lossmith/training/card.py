@@ -118,6 +118,10 @@ def _limits(family: str, spec: Spec, metrics: Mapping[str, Any]) -> list[str]:
         )
     if family == "recommendation":
         limits.append("It knows the users and items of its training data alone.")
+        limits.append(
+            "`taken.safetensors` and `ids.json` say who has taken what: share the folder as you "
+            "would share that."
+        )
     if family == "generation":
         limits.append("It may say what the source does not: let a person read what matters.")
     if not metrics["valid"]:
