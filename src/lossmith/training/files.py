@@ -39,22 +39,18 @@ def write_whole(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def alone_in(folder: Path, command: str) -> Iterator[None]:
     """Keep a second command out; the system drops the lock when this process ends."""
-    if fcntl is None:
+    with contextlib.ExitStack() as stack:
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RequestError(
+                    f"another {command} is running in {folder}; wait for it, or give another "
+                    "folder with --out."
+                ) from None
         yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RequestError(
-            f"another {command} is running in {folder}; wait for it, or give another folder with "
-            "--out."
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

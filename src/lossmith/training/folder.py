@@ -127,13 +127,13 @@ def load_model(folder: str | Path) -> Kept:
             fix="The same lossmith train command again goes on with it.",
         )
     files = {name: _content(folder / name, right) for name, right in config["files"].items()}
-    task = load_task(config["family"])
-    settings = task.resolve(config["settings"])
     try:
+        task = load_task(config["family"])
+        settings = task.resolve(config["settings"])
         reader = task.restore(files)
         model = reader.model(settings)
         model.load_state_dict(safetensors.torch.load(files[WEIGHTS]))
-    except (KeyError, RuntimeError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise DataError(
             f"its files do not belong together ({str(error).splitlines()[0]})",
             path=folder,
