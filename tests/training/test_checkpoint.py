@@ -22,12 +22,40 @@ SMALL = {"epochs": 3, "dimension": 6, "batch_size": 32}
 JOBS = {
     "cnn": ("classification", "cross_entropy", {"model": "cnn", "dropout": 0.5, "filters": 5}),
     "warp": ("recommendation", "warp", {"l2": 0.01}),
+    "lstm": ("classification", "hinge", {"model": "lstm", "hidden": 4, "dropout": 0.5}),
+    "bpr": ("recommendation", "bpr", {"negatives": 2, "optimizer": "adagrad"}),
+    "hidden": ("tagging", "masked_binary_cross_entropy", {"observed": "1", "dropout": 0.3}),
+    "gru": ("generation", "cross_entropy", {"hidden": 6, "dropout": 0.3, "metrics": "perplexity"}),
 }
+
+
+DATA = {
+    "classification": "reviews",
+    "tagging": "tags",
+    "recommendation": "ratings",
+    "generation": "pairs",
+}
+
+
+@pytest.fixture(scope="module")
+def tags(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("tags") / "tags.csv"
+    rows = [f"word{i % 7} and word{i % 3},{i % 2},{int(i % 3 > 0)}" for i in range(140)]
+    path.write_text("\n".join(["text,a,b", *rows]))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    rows = [f"from {i} name{i} {i % 5},to {i % 5} name{i}" for i in range(140)]
+    path.write_text("\n".join(["source,target", *rows]))
+    return str(path)
 
 
 def job(request, name, **given):
     family, loss, settings = JOBS[name]
-    data = request.getfixturevalue("reviews" if family == "classification" else "ratings")
+    data = request.getfixturevalue(DATA[family])
     return settle(family, data, loss, seed=3, settings={**SMALL, **settings, **given})
 
 
@@ -73,7 +101,7 @@ def killed(job, folder: Path, step: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ["cnn", "warp"])
 def test_killed_within_an_epoch_and_gone_on_is_as_if_never_killed(request, name, tmp_path):
     asked = job(request, name)
     whole = fit(asked, tmp_path / "whole")
@@ -88,8 +116,18 @@ def test_killed_within_an_epoch_and_gone_on_is_as_if_never_killed(request, name,
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 11])
-def test_wherever_it_stops_it_goes_on(request, step, tmp_path):
-    asked = job(request, "cnn")
+@pytest.mark.parametrize("name", ["cnn", "warp"])
+def test_wherever_it_stops_it_goes_on(request, name, step, tmp_path):
+    _stop_and_go_on(job(request, name), step, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lstm", "bpr", "hidden", "gru"])
+def test_whatever_is_drawn_at_random_goes_on(request, name, tmp_path):
+    """Dropout, a mask for a whole sequence, negatives, labels that are left, lengths that sort."""
+    _stop_and_go_on(job(request, name, epochs=2), 6, tmp_path)
+
+
+def _stop_and_go_on(asked, step, tmp_path):
     whole = fit(asked, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         fit(asked, tmp_path / "r", checkpoint_every=0, after_step=breaking_at(step))

@@ -83,7 +83,7 @@ class RankingReader(Reader):
 
 @torch.no_grad()
 def _scores(model: nn.Module, lists: tuple[Tensor, ...]) -> list[Tensor]:
-    padded = nn.utils.rnn.pad_sequence(lists, batch_first=True)
+    padded = nn.utils.rnn.pad_sequence(list(lists), batch_first=True)
     sizes = torch.tensor([len(one) for one in lists])
     mask = torch.arange(padded.shape[1]) < sizes.unsqueeze(-1)
     return [row[real] for row, real in zip(model(padded, mask), mask, strict=True)]
