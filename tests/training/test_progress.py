@@ -26,7 +26,7 @@ def epoch(number: int) -> Epoch:
 
 def test_the_bar_counts_steps_and_shows_loss_and_metric(monkeypatch):
     monkeypatch.setattr("lossmith.cli.train_progress.OFTEN", 0.0)
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    console = Console(file=io.StringIO(), force_terminal=True, highlight=False, width=120)
     bar = Bar(console)
     bar.began(training(1, 2))
     (task,) = bar.progress.tasks

@@ -106,7 +106,7 @@ def train(
     torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes.
     """
     check_family(family)
-    first = os.environ.get("RANK", "0") == "0"  # under torchrun, the one that talks
+    first = _talks()
     named = {
         "metric": metric,
         "model": model,
@@ -179,12 +179,21 @@ def _fit(
 
 
 def _again(arguments: list[str]) -> str:
+    launcher = ["lossmith"]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        here = os.environ.get("LOCAL_WORLD_SIZE", "2")
+        launcher = ["torchrun", "--nproc-per-node", here, "-m", "lossmith"]
     # --fresh would throw away what was just kept.
-    return shlex.join(["lossmith", *(word for word in arguments if word != "--fresh")])
+    return shlex.join([*launcher, *(word for word in arguments if word != "--fresh")])
+
+
+def _talks() -> bool:
+    """Whether this is the process that talks, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _say(text: str) -> None:
-    Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
+    Console(stderr=True, highlight=False, quiet=not _talks()).print(Text(text), soft_wrap=True)
 
 
 def _print(fitted: Fitted) -> None:

@@ -279,7 +279,9 @@ class GradientLearner(Learner):
             if after_step is not None:
                 after_step(float(self.costs[-1]))
         mean = float(torch.stack(self.costs).mean())
-        self.done, self.costs, self.generator = self.done + 1, [], None
+        self.done, self.costs = self.done + 1, []
+        # Broken off behind the last step, an epoch has nothing left that would draw.
+        self.generator = self.drawn = None
         return mean
 
     def state(self) -> dict[str, Any]:
