@@ -8,7 +8,7 @@ from fake_study import study
 
 from lossmith.compare.plan import PlanError
 from lossmith.compare.store import Store, differences
-from lossmith.training.job import Epoch, Outcome
+from lossmith.training.job import Epoch, Outcome, RequestError
 
 OUTCOME = Outcome(
     (Epoch(1, math.nan, 0.5, {}, {"accuracy": 0.25}),), 1, {"accuracy": 0.25}, 0.5, 10.0, 3
@@ -39,7 +39,7 @@ def test_nothing_half_written_is_left_when_writing_is_stopped(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with opened(one) as store:
-        monkeypatch.setattr("lossmith.compare.store.os.fsync", stop)
+        monkeypatch.setattr("lossmith.training.files.os.fsync", stop)
         with pytest.raises(KeyboardInterrupt):
             store.save(run, OUTCOME)
     assert [path.name for path in (one.folder / "runs").rglob("*") if path.is_file()] == []
@@ -89,7 +89,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, fresh):
 def test_two_commands_do_not_share_a_folder(tmp_path):
     with (
         opened(study(tmp_path / "r")),
-        pytest.raises(PlanError, match="another lossmith compare is running"),
+        pytest.raises(RequestError, match="another lossmith compare is running"),
         opened(study(tmp_path / "r")),
     ):
         pass

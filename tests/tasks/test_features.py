@@ -3,7 +3,21 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lossmith.tasks.features import standardised
+from lossmith.tasks.features import FeatureScale, Scale
+
+
+def standardised(parts):
+    scale = Scale.of(parts["train"])
+    return {name: scale.apply(values) for name, values in parts.items()}
+
+
+def test_a_scale_survives_its_file_to_the_last_digit():
+    values = np.random.default_rng(0).normal(3.0, 7.0, size=(50, 3)).astype(np.float32)
+    kept = FeatureScale(("a", "b", "c"), Scale.of(values))
+    again = FeatureScale.restore(kept.files())
+    assert again.names == kept.names and torch.equal(
+        again.scale.apply(values), kept.scale.apply(values)
+    )
 
 
 def test_the_scale_is_that_of_the_training_part_alone():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import resource
 from pathlib import Path
 
@@ -13,38 +12,6 @@ from lossmith.core.metric import find_metric
 from lossmith.tasks.registry import load_task
 from lossmith.training.job import Epoch, Job, Outcome
 from lossmith.training.run import choose_epoch, run_job
-
-
-@pytest.fixture(autouse=True)
-def own_threads():
-    """A training sets the threads of its process; the other tests keep theirs."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory) -> str:
-    """Texts of which most, not all, tell their class."""
-    draw = random.Random(0)
-    rows = ["text,label"]
-    for _ in range(160):
-        label = draw.random() < 0.5
-        hint = ("good" if label else "bad") if draw.random() < 0.7 else "so"
-        rest = " ".join(draw.choices(["the", "film", "plot", "was", "it", "and"], k=6))
-        rows.append(f"{rest} {hint},{'yes' if label else 'no'}")
-    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    path.write_text("\n".join(rows))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def ratings(tmp_path_factory) -> str:
-    draw = random.Random(0)
-    pairs = [f"u{u},i{i}" for u in range(25) for i in range(20) if draw.random() < 0.3]
-    path = tmp_path_factory.mktemp("ratings") / "ratings.csv"
-    path.write_text("\n".join(["user,item", *pairs]))
-    return str(path)
 
 
 def job(data, loss="binary_cross_entropy", family="classification", seed=0, **settings) -> Job:

@@ -13,7 +13,9 @@ from lossmith.cli.check import check
 from lossmith.cli.compare import compare
 from lossmith.cli.doctor import doctor
 from lossmith.cli.losses import losses
+from lossmith.cli.predict import evaluate, predict
 from lossmith.cli.report import report
+from lossmith.cli.train import train
 
 OK, USAGE, DATA = 0, 2, 3  # 1, failed runs, and 130, interrupted, are the command's
 
@@ -25,6 +27,9 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(compare)
+app.command()(train)
+app.command()(predict)
+app.command()(evaluate)
 app.command()(losses)
 app.command()(report)
 app.command()(doctor)
@@ -64,11 +69,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def _mistake(error: ValueError) -> int:
     """The exit code of an error of the user's; an error of ours goes on as it is."""
-    from lossmith.compare.plan import PlanError
     from lossmith.data.errors import DataError
+    from lossmith.training.job import RequestError
 
     code = DATA if isinstance(error, DataError) else USAGE
-    if code == USAGE and not isinstance(error, PlanError):
+    if code == USAGE and not isinstance(error, RequestError):
         raise error
     print(f"Error: {error}", file=sys.stderr)
     return code

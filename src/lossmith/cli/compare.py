@@ -9,16 +9,32 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from lossmith.cli.options import (
+    RUNNING,
+    BatchSize,
+    Epochs,
+    Features,
+    Glossary,
+    Item,
+    Keywords,
+    Label,
+    LearningRate,
+    Model,
+    Query,
+    Settings,
+    Source,
+    Target,
+    TextColumn,
+    User,
+    check_family,
+    given_settings,
+)
 from lossmith.cli.show import output, print_json, print_report
 from lossmith.tasks import TASK_FAMILIES
 
 if TYPE_CHECKING:
     from lossmith.compare.report import Report
     from lossmith.compare.study import Study
-
-COLUMNS = "Columns of your data"
-SETTINGS = "Training"
-RUNNING = "Running"
 
 
 def compare(
@@ -48,55 +64,21 @@ def compare(
     plan: Annotated[
         str | None, typer.Option(help="A TOML file with any of these; a flag wins over it.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Reference model.", rich_help_panel=SETTINGS)
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", rich_help_panel=SETTINGS)
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Examples per step.", rich_help_panel=SETTINGS)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Step size.", rich_help_panel=SETTINGS)
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other setting, key=value.", rich_help_panel=SETTINGS),
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option(help="Column with the text.", rich_help_panel=COLUMNS)
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Column with the label.", rich_help_panel=COLUMNS)
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="Column with the number or target text.", rich_help_panel=COLUMNS),
-    ] = None,
-    features: Annotated[
-        str | None, typer.Option(help="Columns with features: a,b,c.", rich_help_panel=COLUMNS)
-    ] = None,
-    query: Annotated[
-        str | None, typer.Option(help="Column with the query.", rich_help_panel=COLUMNS)
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option(help="Column with the user.", rich_help_panel=COLUMNS)
-    ] = None,
-    item: Annotated[
-        str | None, typer.Option(help="Column with the item.", rich_help_panel=COLUMNS)
-    ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(help="Column, or ending, of the source text.", rich_help_panel=COLUMNS),
-    ] = None,
-    keywords: Annotated[
-        str | None, typer.Option(help="Column with the keywords.", rich_help_panel=COLUMNS)
-    ] = None,
-    glossary: Annotated[
-        str | None,
-        typer.Option(help="File of terms to be translated so.", rich_help_panel=COLUMNS),
-    ] = None,
+    model: Model = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    settings: Settings = None,
+    text: TextColumn = None,
+    label: Label = None,
+    target: Target = None,
+    features: Features = None,
+    query: Query = None,
+    user: User = None,
+    item: Item = None,
+    source: Source = None,
+    keywords: Keywords = None,
+    glossary: Glossary = None,
     out: Annotated[
         str | None, typer.Option(help="Run folder; default: runs/...", rich_help_panel=RUNNING)
     ] = None,
@@ -150,16 +132,15 @@ def compare(
         "keywords": keywords,
         "glossary": glossary,
     }
-    from lossmith.compare.plan import read_seeds, read_setting
+    from lossmith.compare.plan import read_seeds
 
     asked = _read_plan(plan)
     family, data = family or asked.get("family"), data or asked.get("data")
     if family is None or data is None:
         missing = "FAMILY" if family is None else "DATA"
         raise typer.BadParameter("give it here, or in the file of --plan.", param_hint=missing)
-    _check_family(family)
-    given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
-    given.update(read_setting(word) for word in settings or ())
+    check_family(family)
+    given = given_settings(named, settings)
     texts = [text for word in losses or () for text in split_list(word)]
     study = _prepare(
         quiet,
@@ -199,16 +180,6 @@ def _read_plan(path: str | None) -> dict[str, Any]:
     from lossmith.compare.planfile import read_plan_file
 
     return read_plan_file(path)
-
-
-def _check_family(family: str) -> None:
-    from lossmith.core.words import did_you_mean
-
-    if family not in TASK_FAMILIES:
-        raise typer.BadParameter(
-            f"there is no task {family!r}.{did_you_mean(family, TASK_FAMILIES)}",
-            param_hint="FAMILY",
-        )
 
 
 def _prepare(quiet: bool, family: str, data: str, losses: list[str], **asked: Any) -> Study:

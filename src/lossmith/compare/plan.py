@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import lossmith
 from lossmith.core.call import format_call, parse_call, split_at
 from lossmith.data.errors import DataError
-from lossmith.training.job import Job
+from lossmith.training.job import Job, RequestError
 
 if TYPE_CHECKING:  # these need torch, and a plan does not
     from lossmith.core.metric import Metric
     from lossmith.tasks.task import Description, Task
 
 
-class PlanError(ValueError):
-    """Something in what was asked for cannot be done; the message says what to type instead."""
+class PlanError(RequestError):
+    """Something in what was asked of a comparison cannot be done."""
 
 
 @dataclass(frozen=True)

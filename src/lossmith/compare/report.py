@@ -17,9 +17,10 @@ import jinja2
 from lossmith.compare import plots, wording
 from lossmith.compare.plan import Plan
 from lossmith.compare.statistics import Analysis, Comparison, Summary, analyse
-from lossmith.compare.store import Store, describe, without_nan
+from lossmith.compare.store import Store, describe
 from lossmith.compare.trade_off import TradeOff, find_trade_off
 from lossmith.compare.tune import Found, tuned
+from lossmith.training.files import without_nan
 from lossmith.training.job import Outcome
 
 if TYPE_CHECKING:  # needs torch, and a report does not

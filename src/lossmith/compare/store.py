@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
-import math
-import os
-import platform
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossmith.compare.plan import Arm, Plan, PlanError, Run
 from lossmith.compare.planfile import plan_text
+from lossmith.training.files import alone_in, environment, unlike, write_whole
 from lossmith.training.job import Outcome
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # not a POSIX system: two commands in one folder are not kept apart
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # needs torch, and a folder does not
     from lossmith.tasks.task import Description
@@ -49,7 +40,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PlanError(f"{folder} cannot be used as the run folder: {error}.") from error
-        with store._lock():
+        with alone_in(folder, "lossmith compare"):
             if fresh and (folder / PLAN_FILE).exists():
                 store._clear()
             else:
@@ -122,23 +113,12 @@ class Store:
         return self._path(run).with_suffix(".error.txt")
 
     def _write(self, path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, text.encode("utf-8"))
 
     def _claim(self, plan: Plan) -> None:
         path = self.folder / PLAN_FILE
         if not path.exists():
-            others = sorted(entry.name for entry in self.folder.iterdir() if entry.name != "lock")
+            others = sorted(entry.name for entry in self.folder.iterdir())
             if others:
                 raise PlanError(
                     f"{self.folder} is not a run folder and not empty (it holds {others[0]!r}); "
@@ -163,28 +143,10 @@ class Store:
             else:
                 path.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Keep a second command out; the system drops the lock when this process ends."""
-        with (self.folder / "lock").open("w") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise PlanError(
-                        f"another lossmith compare is running in {self.folder}; wait for it, or "
-                        "give another folder with --out."
-                    ) from None
-            yield
-
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Sentences on what two sets of conditions disagree in; what all arms share is said once."""
-    lines = [
-        f"{key}: {before.get(key)!r} there, {now.get(key)!r} asked for"
-        for key in sorted({*before, *now} - {"arms"})
-        if before.get(key) != now.get(key)
-    ]
+    lines = unlike(*({k: v for k, v in each.items() if k != "arms"} for each in (before, now)))
     old, new = before.get("arms", {}), now.get("arms", {})
     lines += [f"loss {text!r}: there, not asked for" for text in old if text not in new]
     lines += [f"loss {text!r}: asked for, not there" for text in new if text not in old]
@@ -211,34 +173,3 @@ def describe(description: Description) -> dict[str, Any]:
         "split": description.split,
         "scorers": list(description.scorers),
     }
-
-
-def environment() -> dict[str, Any]:
-    """The versions and the machine, as far as they can change a number."""
-    values: dict[str, Any] = {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processors": os.cpu_count(),
-    }
-    for package in ("lossmith", "torch", "numpy"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            values[package] = importlib.metadata.version(package)
-    return values
-
-
-def _umask() -> int:
-    """The permissions that a file made in the plain way would not have."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def without_nan(value: Any) -> Any:
-    """JSON has no NaN and no infinity; a reader in another language must not stumble."""
-    if isinstance(value, Mapping):
-        return {str(key): without_nan(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

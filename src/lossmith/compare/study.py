@@ -23,7 +23,7 @@ from lossmith.compare.progress import progress
 from lossmith.compare.store import Store
 from lossmith.compare.tune import first_trials, next_trial, searched_arms, tuned
 from lossmith.core.words import did_you_mean
-from lossmith.training.doctor import missing_packages
+from lossmith.training.doctor import need_packages
 from lossmith.training.job import Epoch, Outcome
 
 if TYPE_CHECKING:  # imported late, after the cheap checks
@@ -169,12 +169,7 @@ def prepare(
     settings: Mapping[str, object] | None = None,
 ) -> Study:
     """Check everything before anything is trained; :class:`PlanError` says what to change."""
-    absent = missing_packages()
-    if absent:
-        raise PlanError(
-            f"comparing needs {', '.join(absent)}. Install the tool's packages with: "
-            'pip install "lossmith[compare]"'
-        )
+    need_packages("comparing")
     from lossmith.tasks.registry import load_task
     from lossmith.training.run import run_job
 

@@ -30,13 +30,17 @@ class Term:
 
 
 def add_keywords(
-    data: ParallelData, glossary: Sequence[Term] | None, required: Required = "in_reference"
+    data: ParallelData,
+    glossary: Sequence[Term] | None,
+    required: Required = "in_reference",
+    common: frozenset[str] | None = None,
 ) -> ParallelData:
     """The data with keywords for every pair.
 
     A glossary asks for a term's translation wherever the source contains the term; otherwise the
     data's own keywords count; otherwise they are mined (:func:`mined`). ``in_reference`` drops
-    what the target does not say itself: nobody can be asked for it word by word.
+    what the target does not say itself: nobody can be asked for it word by word. ``common`` are
+    the words too common to be mined, by default those of the train part.
     """
     parts = data.parts
     if glossary is not None:
@@ -49,7 +53,7 @@ def add_keywords(
         lists = {name: list(part.keywords) for name, part in parts.items()}
         origin = "as the data lists them"
     else:
-        lists = mined(parts)
+        lists = mined(parts, common)
         origin = (
             "words of 3 letters or more that source and target have in common, in at most "
             f"{RARE:.0%} of the training targets"
@@ -92,27 +96,35 @@ def said(text: str, terms: Sequence[str]) -> tuple[str, ...]:
 # ---------------------------------------------------------------------------- mined
 
 
-def mined(parts: dict[str, ParallelPart]) -> dict[str, list[tuple[str, ...]]]:
+def mined(
+    parts: dict[str, ParallelPart], common: frozenset[str] | None = None
+) -> dict[str, list[tuple[str, ...]]]:
     """Rare words that stand on both sides: names, identifiers, technical words.
 
     A word is a run of letters, digits and ``_`` (dots and hyphens inside it belong to it), of three
     characters or more with a letter among them, as it is written. It is rare where at most one in
     a hundred training targets (and no fewer than one) has it.
     """
-    train = parts["train"].targets
-    counts = Counter(word for text in train for word in set(technical_words(text)))
-    most = max(1, int(RARE * len(train)))
+    if common is None:
+        common = common_words(parts["train"].targets)
     return {
         name: [
             tuple(
                 word
                 for word in dict.fromkeys(technical_words(target))
-                if counts[word] <= most and word in set(technical_words(source))
+                if word not in common and word in set(technical_words(source))
             )
             for source, target in zip(part.sources, part.targets, strict=True)
         ]
         for name, part in parts.items()
     }
+
+
+def common_words(targets: Sequence[str]) -> frozenset[str]:
+    """The words that more than one in a hundred targets has, and more than one of them all."""
+    counts = Counter(word for text in targets for word in set(technical_words(text)))
+    most = max(1, int(RARE * len(targets)))
+    return frozenset(word for word, count in counts.items() if count > most)
 
 
 def technical_words(text: str) -> list[str]:

@@ -44,21 +44,32 @@ def read_classes(
     names = {part: _class_names(table, column) for part, table in tables.items()}
     classes = ordered(names["train"])
     _check_classes(tables["train"], column, classes, len(names["train"]))
-    place = {name: i for i, name in enumerate(classes)}
-    indices: dict[str, NDArray[np.int64]] = {}
-    for part, values in names.items():
-        for row, name in enumerate(values):
-            if name not in place:
-                raise tables[part].error(
-                    f"the label {name!r} does not occur in the train part",
-                    row,
-                    column=column,
-                    value=name,
-                    expected=f"one of {listed(classes)}",
-                    fix="Correct it, or add examples of it to the train part.",
-                )
-        indices[part] = np.array([place[name] for name in values], dtype=np.int64)
+    indices = {
+        part: _places(tables[part], column, values, classes) for part, values in names.items()
+    }
     return classes, indices
+
+
+def class_places(table: Table, column: str, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Each row's place among classes that are known already."""
+    return _places(table, column, _class_names(table, column), classes)
+
+
+def _places(
+    table: Table, column: str, names: Sequence[str], classes: Sequence[str]
+) -> NDArray[np.int64]:
+    place = {name: i for i, name in enumerate(classes)}
+    for row, name in enumerate(names):
+        if name not in place:
+            raise table.error(
+                f"the label {name!r} does not occur in the train part",
+                row,
+                column=column,
+                value=name,
+                expected=f"one of {listed(list(classes))}",
+                fix="Correct it, or add examples of it to the train part.",
+            )
+    return np.array([place[name] for name in names], dtype=np.int64)
 
 
 def _class_names(table: Table, column: str) -> list[str]:
@@ -123,32 +134,48 @@ def read_tags(
     notes = []
     if separator:
         notes.append(f"Column {column!r}: labels are separated by {separator!r}.")
-    place = {tag: i for i, tag in enumerate(classes)}
-    cells: dict[str, NDArray[np.float32]] = {}
+    cells = {}
     for part, rows in lists.items():
-        values = np.zeros((len(rows), len(classes)), dtype=np.float32)
-        unseen: set[str] = set()
-        for row, tags in enumerate(rows):
-            if tags is None:
-                values[row] = MISSING
-            for tag in tags or ():
-                if tag in place:
-                    values[row, place[tag]] = 1.0
-                else:
-                    unseen.add(tag)
-        blank = sum(tags is None for tags in rows)
-        if blank:
-            notes.append(
-                f"{tables[part].path.name}: {blank:,} rows are blank in {column!r}, read as not "
-                "labelled (all missing); write [] for a row that has no label."
-            )
-        if unseen:
-            notes.append(
-                f"{tables[part].path.name}: labels that the train part never shows are left out: "
-                f"{listed(ordered(unseen))}."
-            )
-        cells[part] = values
+        cells[part], more = _cells(tables[part], column, rows, classes)
+        notes += more
     return classes, cells, notes
+
+
+def tag_cells(
+    table: Table, column: str, classes: Sequence[str]
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Each row's 1, 0 and -1 for tags that are known already, and notes."""
+    rows = _tag_lists(table, column, _separator({"": table}, column))
+    return _cells(table, column, rows, classes)
+
+
+def _cells(
+    table: Table, column: str, rows: Sequence[Sequence[str] | None], classes: Sequence[str]
+) -> tuple[NDArray[np.float32], list[str]]:
+    place = {tag: i for i, tag in enumerate(classes)}
+    values = np.zeros((len(rows), len(classes)), dtype=np.float32)
+    unseen: set[str] = set()
+    for row, tags in enumerate(rows):
+        if tags is None:
+            values[row] = MISSING
+        for tag in tags or ():
+            if tag in place:
+                values[row, place[tag]] = 1.0
+            else:
+                unseen.add(tag)
+    notes = []
+    blank = sum(tags is None for tags in rows)
+    if blank:
+        notes.append(
+            f"{table.path.name}: {blank:,} rows are blank in {column!r}, read as not "
+            "labelled (all missing); write [] for a row that has no label."
+        )
+    if unseen:
+        notes.append(
+            f"{table.path.name}: labels that the train part never shows are left out: "
+            f"{listed(ordered(unseen))}."
+        )
+    return values, notes
 
 
 def read_lists(table: Table, column: str) -> list[list[str]]:
@@ -248,18 +275,21 @@ def read_columns(
     tables: Mapping[str, Table], columns: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
     """1, 0 and -1 for each row and each of the columns."""
-    cells = {}
-    for part, table in tables.items():
-        values = np.empty((table.frame.height, len(columns)), dtype=np.float32)
-        for i, column in enumerate(columns):
-            read = states(table.frame.get_column(column))
-            if None in read:
-                raise _bad_state(table, column, read.index(None))
-            values[:, i] = read
-        cells[part] = values
+    cells = {part: column_cells(table, columns) for part, table in tables.items()}
     if not bool((cells["train"] != MISSING).any()):
         raise tables["train"].error("no row has a label", expected="some cells that hold 1 or 0")
     return cells
+
+
+def column_cells(table: Table, columns: Sequence[str]) -> NDArray[np.float32]:
+    """Each row's 1, 0 and -1 in the columns."""
+    values = np.empty((table.frame.height, len(columns)), dtype=np.float32)
+    for i, column in enumerate(columns):
+        read = states(table.frame.get_column(column))
+        if None in read:
+            raise _bad_state(table, column, read.index(None))
+        values[:, i] = read
+    return values
 
 
 def _bad_state(table: Table, column: str, row: int) -> DataError:

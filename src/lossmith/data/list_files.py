@@ -62,10 +62,14 @@ def read_rows(
     label: str | None,
     features: str | None,
     like: Rows | None,
+    labelled: bool = True,
 ) -> Rows:
-    """The rows of a file; ``like`` is the first file of the train part, whose features count."""
+    """The rows of a file; ``like`` is the first file of the train part, whose features count.
+
+    Where they are not ``labelled`` the relevance is not looked at, and is 0.
+    """
     if format_of(path) in SUFFIXES:
-        return _from_table(load_table(path), query, label, features, like)
+        return _from_table(load_table(path), query, label, features, like, labelled)
     for name, value in (("query", query), ("label", label), ("features", features)):
         if value:
             raise DataError(
@@ -76,13 +80,13 @@ def read_rows(
             )
     rows = svmlight.read_svmlight(path, queries=True)
     low = np.flatnonzero(rows.labels < 0)
-    if len(low):
+    if len(low) and labelled:
         row = int(low[0])
         value = rows.labels[row]
         raise rows.error(f"the label is {value:g}", row, value=value, expected="a grade, 0 or more")
     queries, notes = _queries(rows)
     names = tuple(map(str, range(rows.features.shape[1])))
-    relevance = rows.labels.astype(np.float32)
+    relevance = rows.labels.astype(np.float32) * labelled
     return Rows(path, names, rows.features, relevance, queries, notes, numbered=True)
 
 
@@ -104,13 +108,18 @@ def _queries(rows: svmlight.SvmRows) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _from_table(
-    table: Table, query: str | None, label: str | None, features: str | None, like: Rows | None
+    table: Table,
+    query: str | None,
+    label: str | None,
+    features: str | None,
+    like: Rows | None,
+    labelled: bool,
 ) -> Rows:
     columns = table.frame.columns
-    label_column = need_column(columns, RELEVANCE, label, table.path)
+    label_column = need_column(columns, RELEVANCE, label, table.path) if labelled else None
     query_column = find_column(columns, QUERY, query, table.path)
     notes = list(table.notes)
-    used = [label_column]
+    used = [label_column] if label_column else []
     by_lengths = _by_lengths(table.path, table.frame.height) if query_column is None else None
     if by_lengths is not None:
         queries, more = by_lengths
@@ -130,7 +139,10 @@ def _from_table(
         notes += feature_notes(table, names, used)
     else:
         names = like.names
-    relevance = read_number(table, label_column, RELEVANCE, low=0.0)
+    if label_column is None:
+        relevance = np.zeros(table.frame.height, dtype=np.float32)
+    else:
+        relevance = read_number(table, label_column, RELEVANCE, low=0.0)
     values = read_features(table, names)
     return Rows(table.path, tuple(names), values, relevance, queries, tuple(notes), numbered=False)
 

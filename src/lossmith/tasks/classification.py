@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
+from lossmith.data.labelled import read_labelled
+from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Problem, Task
 from lossmith.tasks.text import (
@@ -19,16 +21,21 @@ from lossmith.tasks.text import (
     TEXT_SETTINGS,
     TextTensors,
     build_text_model,
+    encoded,
     load_text,
     predict,
     shuffled_batches,
 )
+from lossmith.tasks.text_encoder import TextEncoder, numbered
 
 Batch = tuple[Tensor, Tensor]
+CLASSES = "classes.json"
 
 
 class ClassificationProblem(Problem):
     """Texts with a class each."""
+
+    rows_apart = True
 
     def __init__(self, tensors: TextTensors) -> None:
         self.tensors = tensors
@@ -37,8 +44,7 @@ class ClassificationProblem(Problem):
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh model; two classes share one logit, whatever the loss."""
-        outputs = 1 if self.binary else len(self.tensors.classes)
-        return build_text_model(settings, self.tensors.vocabulary, outputs)
+        return _model(settings, self.tensors.vocabulary, self.tensors.classes)
 
     def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
         """Token ids and class indices."""
@@ -70,6 +76,63 @@ class ClassificationProblem(Problem):
         target = self.tensors.labels[part]
         return {metric.name: float(metric.function(logits, target)) for metric in metrics}
 
+    def reader(self) -> ClassificationReader:
+        """The tokenizer and the names of the classes."""
+        assert self.tensors.encoder is not None
+        return ClassificationReader(self.tensors.encoder, self.tensors.classes)
+
+
+def _model(settings: Mapping[str, Any], vocabulary: int, classes: Sequence[str]) -> nn.Module:
+    return build_text_model(settings, vocabulary, 1 if len(classes) == 2 else len(classes))
+
+
+class ClassificationReader(Reader):
+    """Texts for a model of classes."""
+
+    def __init__(self, encoder: TextEncoder, classes: tuple[str, ...]) -> None:
+        self.encoder, self.classes = encoder, classes
+
+    def files(self) -> dict[str, bytes]:
+        """The tokenizer and the names of the classes, in the order of the logits."""
+        return {**self.encoder.files(), CLASSES: to_json(self.classes)}
+
+    def model(self, settings: Mapping[str, Any]) -> nn.Module:
+        """A model with these classes."""
+        return _model(settings, self.encoder.vocabulary, self.classes)
+
+    def labelled(self, data: str, settings: Mapping[str, Any]) -> ClassificationProblem:
+        """Texts with one of these classes each."""
+        columns = {name: settings[name] or None for name in ("text", "label")}
+        source = read_labelled(data, "classification", self.classes, **columns)
+        return ClassificationProblem(encoded(self.encoder, source))
+
+    def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
+        """The likeliest class of each text, or the ``top`` likeliest, each with its probability.
+
+        The probability is what the loss was trained to give: the sigmoid of a logit where each
+        class was a question of its own, else the softmax over the classes.
+        """
+        top = min(question.top or 1, len(self.classes))
+
+        def say(logits: Tensor) -> list[list[Record]]:
+            if len(self.classes) == 2:
+                yes = logits.squeeze(-1).double().sigmoid()
+                probability = torch.stack([1 - yes, yes], dim=-1)
+            elif question.feed == "logits+binary":
+                probability = logits.double().sigmoid()
+            else:
+                probability = logits.double().softmax(dim=-1)
+            best = probability.topk(top, dim=-1)
+            return [
+                [
+                    {"label": self.classes[place], "probability": value}
+                    for value, place in zip(values, places, strict=True)
+                ]
+                for values, places in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            ]
+
+        return numbered(self.encoder.outputs(model, question), say)
+
 
 class ClassificationTask(Task):
     """Text to one class."""
@@ -92,6 +155,10 @@ class ClassificationTask(Task):
     def problem(self, data: str, settings: Mapping[str, Any]) -> ClassificationProblem:
         """The data in tensors."""
         return ClassificationProblem(load_text(self.family, data, settings))
+
+    def restore(self, files: Mapping[str, bytes]) -> ClassificationReader:
+        """The tokenizer and the names of the classes."""
+        return ClassificationReader(TextEncoder.restore(files), tuple(from_json(files[CLASSES])))
 
 
 TASK = ClassificationTask()

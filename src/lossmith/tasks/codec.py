@@ -63,6 +63,13 @@ class Codec:
             )
         self.tokenizer.train_from_iterator(texts, trainer)
 
+    @classmethod
+    def restore(cls, tokenizer: str) -> Codec:
+        """A codec of a tokenizer as JSON, ``codec.tokenizer.to_str()``."""
+        made = cls.__new__(cls)
+        made.tokenizer = Tokenizer.from_str(tokenizer)
+        return made
+
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
 

@@ -43,14 +43,16 @@ def train_tokenizer(texts: Iterable[str], kind: Kind, vocabulary: int) -> Tokeni
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int, keep: str) -> Tensor:
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], length: int, keep: str, *, full: bool = False
+) -> Tensor:
     """Token ids ``[N, length]`` (0 = padding), keeping the first or the last ``length`` tokens.
 
-    A row is only as wide as the longest text needs. Padding stands before the words when the end
-    is kept, after them when the beginning is.
+    A row is only as wide as the longest text needs, or ``full``. Padding stands before the words
+    when the end is kept, after them when the beginning is.
     """
     rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    width = max(1, min(length, max(map(len, rows), default=1)))
+    width = length if full else max(1, min(length, max(map(len, rows), default=1)))
     ids = np.zeros((len(rows), width), dtype=np.int32)
     for i, row in enumerate(rows):
         if keep == "last":

@@ -10,12 +10,13 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.embedded import embedded
-from lossmith.data.keywords import add_keywords, read_glossary
+from lossmith.data.keywords import add_keywords, common_words, read_glossary
 from lossmith.data.parallel import ParallelData, limit_words, read_parallel, split_parallel
 from lossmith.losses.classification import cross_entropy
 from lossmith.metrics.generation import Outputs
@@ -23,6 +24,7 @@ from lossmith.tasks.codec import Codec
 from lossmith.tasks.corpus_scores import corpus_score, signature
 from lossmith.tasks.decoding import beam_search, greedy
 from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, encode_part
+from lossmith.tasks.reader import Reader
 from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
@@ -34,26 +36,34 @@ ROWS_AT_ONCE = 128  # in evaluation
 class GenerationProblem(Problem):
     """Pairs of texts with the keywords that each target has to say."""
 
+    rows_apart = True
+
     def __init__(
         self,
         codec: Codec,
         parts: Mapping[str, EncodedPart],
         description: Description,
         settings: Mapping[str, Any],
+        longest: int | None = None,
     ) -> None:
         self.codec, self.parts, self.description = codec, parts, description
         self.settings = settings
-        self.longest = max(len(target) for target in parts["train"].target)
+        if longest is None:
+            longest = max(len(target) for target in parts["train"].target)
+        self.longest = longest
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh encoder-decoder."""
-        shared = {name: settings[name] for name in ("dimension", "hidden", "dropout")}
-        if settings["model"] == "transformer":
-            return Transformer(
-                len(self.codec), heads=settings["heads"], layers=settings["layers"], **shared
-            )
-        cell = nn.LSTMCell if settings["model"] == "lstm" else nn.GRUCell
-        return AttentionRNN(len(self.codec), cell=cell, **shared)
+        return build_seq2seq(settings, len(self.codec))
+
+    def reader(self) -> Reader:
+        """The tokenizer, the length of the longest target, and the words of the training targets
+        that are too common for keywords.
+        """
+        from lossmith.tasks.generation_reader import GenerationReader
+
+        common = common_words(self.parts["train"].text.targets)
+        return GenerationReader(self.codec, self.longest, common)
 
     def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
         """Pairs of like length together."""
@@ -105,23 +115,9 @@ class GenerationProblem(Problem):
 
     def say(self, model: Seq2Seq, part: str) -> list[str]:
         """What the model makes of every source of a part."""
-        encoded, settings = self.parts[part], self.settings
-        most = settings["longest"] or self.longest
-        said: dict[int, list[int]] = {}
-        for rows in encoded.in_order_of_length(ROWS_AT_ONCE):
-            source = encoded.sources(rows)
-            if settings["beams"] == 1:
-                found = greedy(model, source, most=most)
-            else:
-                found = beam_search(
-                    model,
-                    source,
-                    beams=settings["beams"],
-                    most=most,
-                    length_penalty=settings["length_penalty"],
-                )
-            said.update(zip(rows, found, strict=True))
-        return self.codec.decode([said[i] for i in range(len(encoded))])
+        encoded = self.parts[part]
+        batches = encoded.in_order_of_length(ROWS_AT_ONCE)
+        return say(model, self.codec, encoded.source, batches, self.settings, self.longest)
 
     def _token_cost(self, model: nn.Module, part: str) -> float:
         encoded = self.parts[part]
@@ -133,6 +129,43 @@ class GenerationProblem(Problem):
             total += float(F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum"))
             tokens += int((target != IGNORED).sum())
         return total / tokens
+
+
+def build_seq2seq(settings: Mapping[str, Any], vocabulary: int) -> Seq2Seq:
+    """The model that ``settings["model"]`` names."""
+    shared = {name: settings[name] for name in ("dimension", "hidden", "dropout")}
+    if settings["model"] == "transformer":
+        sizes = {name: settings[name] for name in ("heads", "layers")}
+        return Transformer(vocabulary, **sizes, **shared)
+    cell = nn.LSTMCell if settings["model"] == "lstm" else nn.GRUCell
+    return AttentionRNN(vocabulary, cell=cell, **shared)
+
+
+def say(
+    model: Seq2Seq,
+    codec: Codec,
+    sources: Sequence[Tensor],
+    batches: Sequence[Sequence[int]],
+    settings: Mapping[str, Any],
+    longest: int,
+) -> list[str]:
+    """What the model makes of each source; ``batches`` are the rows that are read together."""
+    most = settings["longest"] or longest
+    said: dict[int, list[int]] = {}
+    for rows in batches:
+        source = pad_sequence([sources[i] for i in rows], True, 0)
+        if settings["beams"] == 1:
+            found = greedy(model, source, most=most)
+        else:
+            found = beam_search(
+                model,
+                source,
+                beams=settings["beams"],
+                most=most,
+                length_penalty=settings["length_penalty"],
+            )
+        said.update(zip(rows, found, strict=True))
+    return codec.decode([said[i] for i in range(len(sources))])
 
 
 _RNN = {
@@ -221,6 +254,12 @@ class GenerationTask(Task):
         super().check(loss, settings)
         if settings["model"] == "transformer":
             check_sizes(settings["dimension"], settings["heads"])
+
+    def restore(self, files: Mapping[str, bytes]) -> Reader:
+        """The tokenizer, the longest target's length, and the words too common for keywords."""
+        from lossmith.tasks.generation_reader import GenerationReader
+
+        return GenerationReader.restore(files)
 
     def problem(self, data: str, settings: Mapping[str, Any]) -> GenerationProblem:
         """The data in tensors."""

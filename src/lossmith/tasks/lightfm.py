@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,7 @@ class LightFMLearner(Learner):
         users, items = self.taken.shape
         return int((users + items) * (self.settings["dimension"] + 1))
 
-    def epoch(self) -> float:
+    def epoch(self, after_step: Callable[[float], None] | None = None) -> float:
         """One pass; LightFM reports no loss."""
         self.fit.fit_partial(self.taken, epochs=1, num_threads=self.settings["threads"])
         return float("nan")

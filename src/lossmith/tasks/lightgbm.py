@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,7 +127,7 @@ class LightGBMLearner(Learner):
         leaves = [tree["num_leaves"] for tree in self.fit.dump_model()["tree_info"]]
         return sum(2 * count - 1 for count in leaves)
 
-    def epoch(self) -> float:
+    def epoch(self, after_step: Callable[[float], None] | None = None) -> float:
         """Grow some trees; no loss is reported."""
         for _ in range(self.trees):
             self.fit.update()

@@ -90,12 +90,17 @@ def encode_part(codec: Codec, part: ParallelPart) -> EncodedPart:
         phrases.append(own)
         marked.append(torch.tensor([*where, False]))
     return EncodedPart(
-        [torch.tensor([*one.ids, END_ID]) for one in codec.encode(part.sources)],
+        encode_source(codec, part.sources),
         [torch.tensor([*one.ids, END_ID]) for one in targets],
         phrases,
         marked,
         part,
     )
+
+
+def encode_source(codec: Codec, texts: Sequence[str]) -> list[Tensor]:
+    """The token ids of each source, with the mark of its end."""
+    return [torch.tensor([*one.ids, END_ID]) for one in codec.encode(texts)]
 
 
 def keyword_tokens(

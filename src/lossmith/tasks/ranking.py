@@ -15,7 +15,8 @@ from lossmith.core.spec import Inputs
 from lossmith.data.embedded import embedded
 from lossmith.data.lists import Lists, RankingData, read_ranking, split_ranking
 from lossmith.tasks.feature_models import ListAttention, Perceptron
-from lossmith.tasks.features import FEATURE_SETTINGS, standardised
+from lossmith.tasks.features import FEATURE_SETTINGS, FeatureScale, Scale
+from lossmith.tasks.reader import Reader
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import shuffled_batches
@@ -56,22 +57,41 @@ class PaddedLists:
 class RankingProblem(Problem):
     """Lists of items with a grade each."""
 
+    rows_apart = True
+
     def __init__(self, data: RankingData, description: Description, *, seed: int = 0) -> None:
-        features = standardised({name: lists.features for name, lists in data.parts.items()})
+        self.encoder = FeatureScale(data.features, Scale.of(data.parts["train"].features))
         self.parts = {
-            name: PaddedLists(lists, features[name], seed=seed)
+            name: PaddedLists(lists, self.encoder.scale.apply(lists.features), seed=seed)
             for name, lists in data.parts.items()
         }
         self.description = description
-        self.features = len(data.features)
         self.highest = max(float(lists.relevance.max()) for lists in self.parts.values())
+
+    @classmethod
+    def judged(
+        cls,
+        lists: Lists,
+        encoder: FeatureScale,
+        description: Description,
+        highest: float,
+        seed: int,
+    ) -> RankingProblem:
+        """Lists as the part "test", for a model that is trained already."""
+        made = cls.__new__(cls)
+        made.encoder, made.description, made.highest = encoder, description, highest
+        made.parts = {"test": PaddedLists(lists, encoder.scale.apply(lists.features), seed=seed)}
+        return made
+
+    def reader(self) -> Reader:
+        """The names and scales of the features, and the highest grade."""
+        from lossmith.tasks.ranking_reader import RankingReader
+
+        return RankingReader(self.encoder, self.highest)
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh model that scores each item alone, or among the others of its list."""
-        sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
-        if settings["model"] == "attention":
-            return ListAttention(self.features, heads=settings["heads"], **sizes)
-        return Perceptron(self.features, **sizes)
+        return build_list_model(settings, len(self.encoder.names))
 
     def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
         """Whole lists, padded."""
@@ -102,6 +122,14 @@ class RankingProblem(Problem):
                 scale = {"highest": self.highest} if metric.base == "err" else {}
                 values[metric.name].append(metric.function(scores, relevance, mask, **scale))
         return {name: float(torch.cat(found).nanmean()) for name, found in values.items()}
+
+
+def build_list_model(settings: Mapping[str, Any], features: int) -> nn.Module:
+    """The model that ``settings["model"]`` names."""
+    sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
+    if settings["model"] == "attention":
+        return ListAttention(features, heads=settings["heads"], **sizes)
+    return Perceptron(features, **sizes)
 
 
 class RankingTask(Task):
@@ -163,6 +191,12 @@ class RankingTask(Task):
             (settings["query"], settings["label"], settings["features"], settings["fold"]),
             (settings["test"], settings["valid"], settings["split_seed"]),
         )
+
+    def restore(self, files: Mapping[str, bytes]) -> Reader:
+        """The names and scales of the features, and the highest grade."""
+        from lossmith.tasks.ranking_reader import RankingReader
+
+        return RankingReader.restore(files)
 
     def learner(
         self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int

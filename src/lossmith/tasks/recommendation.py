@@ -20,6 +20,7 @@ from lossmith.kernels.known_items import KnownItems
 from lossmith.kernels.violators import dot_scores, sample_violators
 from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization
+from lossmith.tasks.reader import Reader
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import shuffled_batches
@@ -41,6 +42,7 @@ class RecommendationProblem(Problem):
     """Pairs (user, item) that happened; everything else is unknown, mostly no."""
 
     def __init__(self, data: InteractionData, description: Description) -> None:
+        self.data = data
         self.users, self.items = data.users, data.items
         self.description = description
         self.pairs = {
@@ -62,6 +64,16 @@ class RecommendationProblem(Problem):
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch + 50_000)
         for rows in shuffled_batches(len(users), settings["batch_size"], seed, epoch):
             yield Batch(users[rows], items[rows], settings, generator)
+
+    def generator(self, batch: Batch) -> torch.Generator:
+        """The one that draws negatives."""
+        return batch.generator
+
+    def reader(self) -> Reader:
+        """The names of users and items, and who has taken what."""
+        from lossmith.tasks.recommendation_reader import RecommendationReader
+
+        return RecommendationReader(self.data)
 
     def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
         """The objective on one batch, and the penalty on the vectors that the batch used."""
@@ -263,6 +275,12 @@ class RecommendationTask(Task):
             (settings["user"], settings["item"], settings["value"], settings["minimum"]),
             (settings["test"], settings["valid"], settings["split_seed"]),
         )
+
+    def restore(self, files: Mapping[str, bytes]) -> Reader:
+        """The names of users and items, and who has taken what."""
+        from lossmith.tasks.recommendation_reader import RecommendationReader
+
+        return RecommendationReader.restore(files)
 
     def learner(
         self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -13,10 +13,16 @@ from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.embedded import embedded
+from lossmith.data.feature_rows import read_numbered, read_unnumbered
+from lossmith.data.files import fingerprint
+from lossmith.data.labelled import read_labelled, scored_file
+from lossmith.data.numbers import ENDINGS as NUMBER_FILES
 from lossmith.data.numbers import FeatureData, read_numbers, split_numbers
 from lossmith.data.text import TextData
+from lossmith.data.unlabelled import AT_ONCE, one_file
 from lossmith.tasks.feature_models import InUnits, Perceptron
-from lossmith.tasks.features import FEATURE_SETTINGS, standardised
+from lossmith.tasks.features import FEATURE_SETTINGS, FEATURES, FeatureScale, Scale
+from lossmith.tasks.reader import Question, Reader, Record
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
 from lossmith.tasks.text import (
@@ -25,12 +31,14 @@ from lossmith.tasks.text import (
     Encoding,
     Split,
     build_text_model,
+    encoded,
     encoding_of,
     predict,
     shuffled_batches,
     split_of,
     text_tensors,
 )
+from lossmith.tasks.text_encoder import TextEncoder, numbered
 
 Batch = tuple[Tensor, Tensor]
 Build = Callable[[Mapping[str, Any]], nn.Module]
@@ -39,6 +47,8 @@ Build = Callable[[Mapping[str, Any]], nn.Module]
 class RegressionProblem(Problem):
     """Token ids or features, as ``reads`` says, with a number each; ``build`` makes a model."""
 
+    rows_apart = True
+
     def __init__(
         self,
         inputs: Mapping[str, Tensor],
@@ -46,13 +56,16 @@ class RegressionProblem(Problem):
         description: Description,
         build: Build,
         reads: Literal["text", "features"],
+        encoder: TextEncoder | FeatureScale | None = None,
     ) -> None:
         self.inputs, self.target = inputs, target
         self.description = description
-        self.build, self.reads = build, reads
-        train = target["train"].double()
-        self.centre = float(train.mean())
-        self.scale = float(train.std(correction=0)) or 1.0
+        self.build, self.reads, self.encoder = build, reads, encoder
+        self.centre, self.scale = 0.0, 1.0
+        if "train" in target:
+            train = target["train"].double()
+            self.centre = float(train.mean())
+            self.scale = float(train.std(correction=0)) or 1.0
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh model whose output is in units of the target."""
@@ -74,6 +87,73 @@ class RegressionProblem(Problem):
         """Each metric over the whole part."""
         prediction, target = predict(model, self.inputs[part]), self.target[part]
         return {metric.name: float(metric.function(prediction, target)) for metric in metrics}
+
+    def reader(self) -> RegressionReader:
+        """The tokenizer, or the names and scales of the features."""
+        assert self.encoder is not None
+        return RegressionReader(self.encoder)
+
+
+class RegressionReader(Reader):
+    """Texts or features for a model of a number; the units of the target are in its weights."""
+
+    def __init__(self, encoder: TextEncoder | FeatureScale) -> None:
+        self.encoder = encoder
+
+    def files(self) -> dict[str, bytes]:
+        """The tokenizer, or the names and scales of the features."""
+        return self.encoder.files()
+
+    def model(self, settings: Mapping[str, Any]) -> nn.Module:
+        """A model whose output is in units of the target, once its weights are there."""
+        return InUnits(_build(self.encoder)(settings), 0.0, 1.0)
+
+    def labelled(self, data: str, settings: Mapping[str, Any]) -> RegressionProblem:
+        """Texts or features with a number each."""
+        number = settings["target"] or None
+        if isinstance(self.encoder, TextEncoder):
+            text = settings["text"] or None
+            source = read_labelled(data, "regression", (), text=text, label=number)
+            tensors = encoded(self.encoder, source)
+            inputs, target, description = tensors.ids, tensors.labels, tensors.description
+        else:
+            path = scored_file(data, NUMBER_FILES)
+            features, numbers = read_numbered(path, self.encoder.names, target=number)
+            inputs = {"test": self.encoder.scale.apply(features)}
+            target = {"test": torch.from_numpy(numbers)}
+            rows = {"test": len(numbers)}
+            content = fingerprint([features.tobytes(), numbers.tobytes()])
+            description = Description(path.name, rows, (), content, "as given")
+        return RegressionProblem(
+            inputs, target, description, _build(self.encoder), reads_what(self.encoder)
+        )
+
+    def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
+        """The number for each example."""
+        if isinstance(self.encoder, TextEncoder):
+            outputs = self.encoder.outputs(model, question)
+        else:
+            features = read_unnumbered(one_file(question.source), self.encoder.names)
+            inputs = torch.split(self.encoder.scale.apply(features), AT_ONCE)
+            outputs = (predict(model, some) for some in inputs)
+        return numbered(
+            outputs, lambda numbers: [[{"prediction": one}] for one in numbers.tolist()]
+        )
+
+
+def reads_what(encoder: TextEncoder | FeatureScale) -> Literal["text", "features"]:
+    """The kind of inputs that it makes tensors of."""
+    return "text" if isinstance(encoder, TextEncoder) else "features"
+
+
+def _build(encoder: TextEncoder | FeatureScale) -> Build:
+    def build(settings: Mapping[str, Any]) -> nn.Module:
+        if isinstance(encoder, TextEncoder):
+            return build_text_model(settings, encoder.vocabulary, outputs=1)
+        sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
+        return Perceptron(len(encoder.names), **sizes)
+
+    return build
 
 
 class RegressionTask(Task):
@@ -124,6 +204,11 @@ class RegressionTask(Task):
             )
         return problem
 
+    def restore(self, files: Mapping[str, bytes]) -> RegressionReader:
+        """The tokenizer, or the names and scales of the features."""
+        whole = FeatureScale if FEATURES in files else TextEncoder
+        return RegressionReader(whole.restore(files))
+
 
 @lru_cache(maxsize=4)
 def _load(
@@ -142,24 +227,20 @@ def _load(
 
 def _of_texts(source: TextData, split: Split, encoding: Encoding) -> RegressionProblem:
     tensors = text_tensors(source, split, encoding)
-
-    def build(settings: Mapping[str, Any]) -> nn.Module:
-        return build_text_model(settings, tensors.vocabulary, outputs=1)
-
-    return RegressionProblem(tensors.ids, tensors.labels, tensors.description, build, "text")
+    assert tensors.encoder is not None
+    build = _build(tensors.encoder)
+    return RegressionProblem(
+        tensors.ids, tensors.labels, tensors.description, build, "text", tensors.encoder
+    )
 
 
 def _of_features(source: FeatureData, split: Split) -> RegressionProblem:
     test, valid, seed = split
     whole = split_numbers(source, test=test, valid=valid, seed=seed)
     parts = whole.parts
-
-    def build(settings: Mapping[str, Any]) -> nn.Module:
-        sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
-        return Perceptron(len(whole.features), **sizes)
-
+    encoder = FeatureScale(whole.features, Scale.of(parts["train"].features))
     return RegressionProblem(
-        standardised({name: part.features for name, part in parts.items()}),
+        {name: encoder.scale.apply(part.features) for name, part in parts.items()},
         {name: torch.from_numpy(part.target) for name, part in parts.items()},
         Description(
             name=whole.name,
@@ -169,8 +250,9 @@ def _of_features(source: FeatureData, split: Split) -> RegressionProblem:
             split=describe_split(source.parts, parts, seed),
             facts={"features": len(whole.features)},
         ),
-        build,
+        _build(encoder),
         "features",
+        encoder,
     )
 
 

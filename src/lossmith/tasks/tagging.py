@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
+from lossmith.data.labelled import read_labelled
+from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Description, Problem, Task
 from lossmith.tasks.text import (
@@ -20,17 +22,22 @@ from lossmith.tasks.text import (
     TEXT_SETTINGS,
     TextTensors,
     build_text_model,
+    encoded,
     load_text,
     predict,
     shuffled_batches,
 )
+from lossmith.tasks.text_encoder import TextEncoder, numbered
 
 Batch = tuple[Tensor, Tensor]
 MISSING = -1.0
+LABELS = "labels.json"
 
 
 class TaggingProblem(Problem):
     """Texts with a row of labels each: 1, 0, or missing."""
+
+    rows_apart = True
 
     def __init__(self, tensors: TextTensors) -> None:
         self.tensors = tensors
@@ -66,6 +73,56 @@ class TaggingProblem(Problem):
         """Each metric over the whole part, on the labels that the data has."""
         logits, labels = predict(model, self.tensors.ids[part]), self.tensors.labels[part]
         return {metric.name: float(metric.function(logits, labels)) for metric in metrics}
+
+    def reader(self) -> TaggingReader:
+        """The tokenizer and the names of the labels."""
+        assert self.tensors.encoder is not None
+        return TaggingReader(self.tensors.encoder, self.tensors.classes)
+
+
+class TaggingReader(Reader):
+    """Texts for a model of labels."""
+
+    def __init__(self, encoder: TextEncoder, labels: tuple[str, ...]) -> None:
+        self.encoder, self.labels = encoder, labels
+
+    def files(self) -> dict[str, bytes]:
+        """The tokenizer and the names of the labels, in the order of the logits."""
+        return {**self.encoder.files(), LABELS: to_json(self.labels)}
+
+    def model(self, settings: Mapping[str, Any]) -> nn.Module:
+        """A model with these labels."""
+        return build_text_model(settings, self.encoder.vocabulary, len(self.labels))
+
+    def labelled(self, data: str, settings: Mapping[str, Any]) -> TaggingProblem:
+        """Texts with some of these labels each."""
+        columns = {name: settings[name] or None for name in ("text", "label")}
+        source = read_labelled(data, "tagging", self.labels, **columns)
+        return TaggingProblem(encoded(self.encoder, source))
+
+    def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
+        """The labels of each text with a probability above one half, and every probability.
+
+        With ``top``, the likeliest labels and no other.
+        """
+
+        def say(logits: Tensor) -> list[list[Record]]:
+            rows = logits.double().sigmoid()
+            best = rows.argsort(dim=-1, descending=True, stable=True).tolist()
+            return [
+                [self._record(row, order[: question.top], question.top)]
+                for row, order in zip(rows.tolist(), best, strict=True)
+            ]
+
+        return numbered(self.encoder.outputs(model, question), say)
+
+    def _record(self, row: list[float], order: list[int], top: int | None) -> Record:
+        chosen = order if top is not None else [place for place in order if row[place] > 0.5]
+        shown = order if top is not None else range(len(row))
+        return {
+            "labels": [self.labels[place] for place in chosen],
+            "probabilities": {self.labels[place]: row[place] for place in shown},
+        }
 
 
 def hide_labels(labels: Tensor, observed: str, seed: int) -> Tensor:
@@ -150,6 +207,10 @@ class TaggingTask(Task):
     def problem(self, data: str, settings: Mapping[str, Any]) -> TaggingProblem:
         """The data in tensors."""
         return TaggingProblem(load_text(self.family, data, settings))
+
+    def restore(self, files: Mapping[str, bytes]) -> TaggingReader:
+        """The tokenizer and the names of the labels."""
+        return TaggingReader(TextEncoder.restore(files), tuple(from_json(files[LABELS])))
 
 
 TASK = TaggingTask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from lossmith.core.metric import Metric, find_metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs, Spec, Tune, objectives, parse
 from lossmith.modules import from_text
+from lossmith.tasks.reader import Reader
 from lossmith.tasks.settings import Setting, resolve
 
 
@@ -55,8 +57,11 @@ class Learner(ABC):
     model: Any
 
     @abstractmethod
-    def epoch(self) -> float:
-        """Train for one pass; return the mean training loss (NaN where a peer reports none)."""
+    def epoch(self, after_step: Callable[[float], None] | None = None) -> float:
+        """Train for one pass; return the mean training loss (NaN where a peer reports none).
+
+        ``after_step`` gets the loss of each step, of a learner that has steps.
+        """
 
     @property
     @abstractmethod
@@ -68,6 +73,9 @@ class Problem(ABC):
     """Data in tensors: makes batches, feeds an objective, evaluates a model."""
 
     description: Description
+    # Whether the cost calls the model with tensors that have a row for each example, and with
+    # nothing else, so that several processes can compute some rows each.
+    rows_apart: ClassVar[bool] = False
 
     @abstractmethod
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
@@ -89,6 +97,17 @@ class Problem(ABC):
     def has_valid(self) -> bool:
         """Whether there is a part to choose the epoch on."""
         return self.description.rows.get("valid", 0) > 0
+
+    def reader(self) -> Reader:
+        """What the model needs to read new data; a model folder keeps it beside the weights."""
+        raise ValueError("a model of this task cannot be kept in a folder yet; compare trains it.")
+
+    def generator(self, batch: Any) -> torch.Generator | None:
+        """The random state from which the cost of a batch draws, where it is not torch's own.
+
+        Every batch of an epoch has the same; a checkpoint keeps where it stands.
+        """
+        return None
 
 
 class Task(ABC):
@@ -174,6 +193,10 @@ class Task(ABC):
         """What trains: a reference model under an objective, or a peer."""
         return GradientLearner(self, problem, loss, settings, seed)
 
+    def restore(self, files: Mapping[str, bytes]) -> Reader:
+        """The inverse of :meth:`Reader.files`; a file that is missing raises KeyError."""
+        raise ValueError(f"a model of the {self.family} task cannot be kept in a folder yet.")
+
     def usage(self, loss: str) -> str:
         """The lines of PyTorch that use this loss outside the tool."""
         if self.is_peer(loss):
@@ -213,6 +236,8 @@ class GradientLearner(Learner):
         torch.manual_seed(seed)
         self.problem, self.settings, self.seed = problem, settings, seed
         self.model: nn.Module = problem.model(settings)
+        self.called = self.model  # what the costs are computed with: the model, or its shards
+        self.before_step: Callable[[], None] = lambda: None
         self.objective = from_text(loss)
         self.feed = task.feed(self.objective.spec)
         optimizer = OPTIMIZERS[settings["optimizer"]]
@@ -222,22 +247,59 @@ class GradientLearner(Learner):
             weight_decay=settings["weight_decay"],
             fused=True,
         )
-        self.done = 0
+        self.done = 0  # whole epochs
+        self.costs: list[Tensor] = []  # of the steps of the epoch that has begun
+        self.generator: torch.Generator | None = None
+        self.drawn: Tensor | None = None  # where the generator stood when the epoch was broken off
 
     @property
     def parameters(self) -> int:
         """How many numbers it learns."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
-    def epoch(self) -> float:
-        """Train for one pass; return the mean training loss."""
+    def epoch(self, after_step: Callable[[float], None] | None = None) -> float:
+        """Train for one pass; return the mean training loss.
+
+        ``after_step`` gets the loss of each step. If it raises, the epoch has been broken off
+        between two steps, and :meth:`state` holds all that is needed to go on from there.
+        """
         self.model.train()
-        self.done += 1
-        costs = []
-        for batch in self.problem.batches(self.settings, self.seed, self.done):
-            cost = self.problem.cost(self.model, batch, self.objective, self.feed)
+        batches = self.problem.batches(self.settings, self.seed, self.done + 1)
+        for batch in itertools.islice(batches, len(self.costs), None):
+            self.generator = self.problem.generator(batch)
+            if self.generator is not None and self.drawn is not None:
+                self.generator.set_state(self.drawn)
+            self.drawn = None
+            cost = self.problem.cost(self.called, batch, self.objective, self.feed)
             self.optimizer.zero_grad(set_to_none=True)
             cost.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self.before_step()
             self.optimizer.step()
-            costs.append(cost.detach())
-        return float(torch.stack(costs).mean())
+            self.costs.append(cost.detach())
+            if after_step is not None:
+                after_step(float(self.costs[-1]))
+        mean = float(torch.stack(self.costs).mean())
+        self.done, self.costs = self.done + 1, []
+        # Broken off behind the last step, an epoch has nothing left that would draw.
+        self.generator = self.drawn = None
+        return mean
+
+    def state(self) -> dict[str, Any]:
+        """Where training stands, between two steps or two epochs, as tensors and plain values."""
+        drawing = self.generator is not None and bool(self.costs)
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epochs": self.done,
+            "costs": torch.stack(self.costs) if self.costs else torch.empty(0),
+            "random": torch.get_rng_state(),
+            "drawn": self.generator.get_state() if drawing and self.generator else self.drawn,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there: what follows is what would have followed."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done, self.costs = state["epochs"], list(state["costs"])
+        self.drawn = state["drawn"]
+        torch.set_rng_state(state["random"])

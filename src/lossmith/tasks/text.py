@@ -15,6 +15,7 @@ from lossmith.data.text import TextData, read_text, split_text
 from lossmith.tasks.encoder import encode, train_tokenizer
 from lossmith.tasks.settings import Setting
 from lossmith.tasks.task import Description, describe_split
+from lossmith.tasks.text_encoder import TextEncoder
 from lossmith.tasks.text_models import Bag, ConvolutionalNet, RecurrentNet, SeparateBags
 
 ENCODER_SETTINGS: Mapping[str, Setting] = {
@@ -107,6 +108,7 @@ class TextTensors:
     classes: tuple[str, ...]
     vocabulary: int
     description: Description
+    encoder: TextEncoder | None = None  # None: the ids were made otherwise, as in tests
 
 
 # test, valid, split_seed; tokenizer, vocabulary, length, keep.
@@ -182,6 +184,26 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
         classes=whole.classes,
         vocabulary=tokenizer.get_vocab_size(),
         description=description,
+        encoder=TextEncoder(tokenizer, ids.shape[1], keep),
+    )
+
+
+def encoded(encoder: TextEncoder, source: TextData) -> TextTensors:
+    """Labelled texts as the part "test", encoded for a model that is trained already."""
+    part = source.parts["test"]
+    return TextTensors(
+        ids={"test": encoder.encode(part.texts)},
+        labels={"test": torch.from_numpy(part.labels)},
+        classes=source.classes,
+        vocabulary=encoder.vocabulary,
+        description=Description(
+            name=source.name,
+            rows={"test": len(part)},
+            notes=source.notes,
+            fingerprint=source.fingerprint,
+            split="as given",
+        ),
+        encoder=encoder,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lossmith
+from lossmith.training.job import RequestError
 
 # What the tool's packages are for, by the name they are imported by.
 PACKAGES = {
@@ -23,6 +24,7 @@ PACKAGES = {
     "numpy": "the tool's arithmetic",
     "polars": "reading tables",
     "rich": "what the terminal shows",
+    "safetensors": "model folders",
     "scipy": "statistics",
     "sklearn": "reading svmlight",
     "tokenizers": "subwords",
@@ -33,6 +35,16 @@ PACKAGES = {
 def missing_packages() -> list[str]:
     """Those of :data:`PACKAGES` that are not installed."""
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def need_packages(what: str) -> None:
+    """Raise RequestError, with what to type, unless all that the tool needs is installed."""
+    absent = missing_packages()
+    if absent:
+        raise RequestError(
+            f"{what} needs {', '.join(absent)}. Install the tool's packages with: "
+            'pip install "lossmith[compare]"'
+        )
 
 
 @dataclass(frozen=True)

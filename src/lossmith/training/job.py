@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
+class RequestError(ValueError):
+    """Something that was asked for cannot be done; the message says what to type instead."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Everything that decides the numbers of one training."""

@@ -1,0 +1,68 @@
+"""The options that several verbs share: the settings of a training and the columns of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from lossmith.tasks import TASK_FAMILIES
+
+COLUMNS = "Columns of your data"
+SETTINGS = "Training"
+RUNNING = "Running"
+
+Model = Annotated[str | None, typer.Option(help="Reference model.", rich_help_panel=SETTINGS)]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=SETTINGS)]
+BatchSize = Annotated[int | None, typer.Option(help="Examples per step.", rich_help_panel=SETTINGS)]
+LearningRate = Annotated[float | None, typer.Option(help="Step size.", rich_help_panel=SETTINGS)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other setting, key=value.", rich_help_panel=SETTINGS),
+]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column with the text.", rich_help_panel=COLUMNS)
+]
+Label = Annotated[str | None, typer.Option(help="Column with the label.", rich_help_panel=COLUMNS)]
+Target = Annotated[
+    str | None,
+    typer.Option(help="Column with the number or target text.", rich_help_panel=COLUMNS),
+]
+Features = Annotated[
+    str | None, typer.Option(help="Columns with features: a,b,c.", rich_help_panel=COLUMNS)
+]
+Query = Annotated[str | None, typer.Option(help="Column with the query.", rich_help_panel=COLUMNS)]
+User = Annotated[str | None, typer.Option(help="Column with the user.", rich_help_panel=COLUMNS)]
+Item = Annotated[str | None, typer.Option(help="Column with the item.", rich_help_panel=COLUMNS)]
+Source = Annotated[
+    str | None,
+    typer.Option(help="Column, or ending, of the source text.", rich_help_panel=COLUMNS),
+]
+Keywords = Annotated[
+    str | None, typer.Option(help="Column with the keywords.", rich_help_panel=COLUMNS)
+]
+Glossary = Annotated[
+    str | None,
+    typer.Option(help="File of terms to be translated so.", rich_help_panel=COLUMNS),
+]
+
+
+def given_settings(named: Mapping[str, object], words: list[str] | None) -> dict[str, Any]:
+    """The settings that were asked for, by options of their own or by ``--set key=value``."""
+    from lossmith.compare.plan import read_setting
+
+    given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+    given.update(read_setting(word) for word in words or ())
+    return given
+
+
+def check_family(family: str) -> None:
+    """Raise, with a suggestion, unless the family has a task."""
+    from lossmith.core.words import did_you_mean
+
+    if family not in TASK_FAMILIES:
+        raise typer.BadParameter(
+            f"there is no task {family!r}.{did_you_mean(family, TASK_FAMILIES)}",
+            param_hint="FAMILY",
+        )

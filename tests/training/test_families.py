@@ -1,0 +1,284 @@
+"""Every family in a folder: the numbers of training come back, and inputs are answered."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lossmith.data.errors import DataError
+from lossmith.tasks.registry import load_task
+from lossmith.training.fit import fit, settle
+from lossmith.training.folder import load_model
+from lossmith.training.judge import answers, evaluate
+
+SIZES = {"train": 60, "valid": 20, "test": 24}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def texts(draw: random.Random) -> dict[str, Any]:
+    words = draw.choices(["the", "of", "and", "to", "red", "green"], k=draw.randint(3, 9))
+    return {"text": " ".join(words), "red": words.count("red"), "green": words.count("green")}
+
+
+def three_classes(draw: random.Random, i: int) -> dict[str, Any]:
+    row = texts(draw)
+    return {"text": row["text"], "label": "abc"[min(2, row["red"])]}
+
+
+def tags(draw: random.Random, i: int) -> dict[str, Any]:
+    row = texts(draw)
+    found = [name for name in ("red", "green") if row[name]]
+    return {"text": row["text"], "labels": str(found)}
+
+
+def states(draw: random.Random, i: int) -> dict[str, Any]:
+    """A column for each label, some of them blank."""
+    row = texts(draw)
+    cells = {f"is_{name}": int(row[name] > 0) for name in ("red", "green")}
+    return {"text": row["text"], **{k: v if draw.random() < 0.7 else "" for k, v in cells.items()}}
+
+
+def numbers_of_texts(draw: random.Random, i: int) -> dict[str, Any]:
+    row = texts(draw)
+    return {"text": row["text"], "target": 100 + 3 * row["red"]}
+
+
+def numbers(draw: random.Random, i: int) -> dict[str, Any]:
+    rooms, area = draw.randint(1, 6), draw.randint(30, 150)
+    return {"rooms": rooms, "area": area if i % 7 else "", "price": 20 * rooms + area}
+
+
+def candidates(draw: random.Random, i: int) -> dict[str, Any]:
+    grade = draw.choice((0, 0, 1, 2))
+    return {"query": f"q{i // 4}", "relevance": grade, "f1": grade + draw.gauss(0, 0.5), "f2": i}
+
+
+def pairs(draw: random.Random, i: int) -> dict[str, Any]:
+    words = draw.sample(["list", "tuple", "set", "os.path", "dict", "integer"], draw.randint(2, 4))
+    return {"source": " ".join([*words, f"w{i}x"]), "target": " ".join([f"w{i}x", *words[::-1]])}
+
+
+def ratings(folder: Path) -> None:
+    draw = random.Random(5)
+    rows: dict[str, list[dict[str, Any]]] = {part: [] for part in SIZES}
+    for user in range(20):
+        items = draw.sample(range(15), 8)
+        for part, some in (("train", items[:4]), ("valid", items[4:6]), ("test", items[6:])):
+            rows[part] += [{"user": f"u{user}", "item": f"i{item}"} for item in some]
+    for part, some in rows.items():
+        write(folder / f"{part}.csv", some)
+
+
+Row = Callable[[random.Random, int], dict[str, Any]]
+SMALL = {"epochs": 2, "dimension": 8, "hidden": 8, "batch_size": 16, "learning_rate": 0.03}
+CASES: dict[str, tuple[str, str, dict[str, Any], Row | None]] = {
+    "classes": ("classification", "cross_entropy", {"model": "cnn", "filters": 4}, three_classes),
+    "each class": ("classification", "binary_cross_entropy", {}, three_classes),
+    "tags": ("tagging", "binary_cross_entropy", {}, tags),
+    "columns": ("tagging", "masked_binary_cross_entropy", {"model": "separate"}, states),
+    "texts": ("regression", "huber", {"model": "lstm"}, numbers_of_texts),
+    "features": ("regression", "absolute_error", {}, numbers),
+    "lists": ("ranking", "listnet", {"model": "attention"}, candidates),
+    "users": ("recommendation", "bpr", {}, None),
+    "seq2seq": ("generation", "cross_entropy", {"beams": 2, "epochs": 1}, pairs),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Callable[[str], tuple[Path, Path]]:
+    """The data folder and the model folder of a case, each made once."""
+    done: dict[str, tuple[Path, Path]] = {}
+
+    def make(name: str) -> tuple[Path, Path]:
+        if name not in done:
+            family, loss, settings, row = CASES[name]
+            data = tmp_path_factory.mktemp("data")
+            if row is None:
+                ratings(data)
+            else:
+                draw = random.Random(1)
+                for part, size in SIZES.items():
+                    write(data / f"{part}.csv", [row(draw, i) for i in range(size)])
+            known = load_task(family).settings
+            given = {**{k: v for k, v in SMALL.items() if k in known}, **settings}
+            asked = settle(family, str(data), loss, seed=1, settings=given)
+            done[name] = data, fit(asked, tmp_path_factory.mktemp("model") / "m").folder
+        return done[name]
+
+    return make
+
+
+def said(folder: Path, source: Path | str, **how: Any) -> list[dict[str, Any]]:
+    return [record for some in answers(load_model(folder), str(source), **how) for record in some]
+
+
+def without(path: Path, *columns: str) -> Path:
+    """The file without its labels."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    bare = path.with_name("bare.csv")
+    write(bare, [{k: v for k, v in row.items() if k not in columns} for row in rows])
+    return bare
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_evaluate_gives_the_numbers_of_training(made, name, tmp_path):
+    """On the folder, whose test part is known again, and on the test file alone."""
+    data, folder = made(name)
+    kept = load_model(folder)
+    recorded = kept.metrics["test"]
+    assert all(value is not None for value in recorded.values())
+    again = evaluate(kept, str(data))
+    assert again["metrics"] == recorded and "trained on" in again["scored"]
+    alone = evaluate(kept, str(data / "test.csv"))
+    assert alone["metrics"] == recorded and alone["scored"].startswith("All of test")
+    assert alone["rows"] == again["rows"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_folder_holds_no_code_and_is_whole_in_json_and_safetensors(made, name):
+    _, folder = made(name)
+    for path in folder.iterdir():
+        assert path.suffix in (".json", ".safetensors", ".md")
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+    config = json.loads((folder / "config.json").read_text())
+    assert f"`{config['loss']}`" in (folder / "README.md").read_text()
+
+
+def test_classes_and_their_probabilities(made):
+    data, folder = made("classes")
+    best = said(folder, without(data / "test.csv", "label"))
+    assert [record["row"] for record in best] == list(range(1, SIZES["test"] + 1))
+    every = said(folder, data / "test.csv", top=3)
+    assert sum(record["probability"] for record in every[:3]) == pytest.approx(1)
+    assert [(r["row"], r["label"]) for r in every if r["rank"] == 1] == [
+        (r["row"], r["label"]) for r in best
+    ]
+    # Each class a question of its own: nothing makes the answers add up.
+    data, folder = made("each class")
+    every = said(folder, data / "test.csv", top=3)
+    assert sum(record["probability"] for record in every[:3]) != pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tags", "columns"])
+def test_labels_and_their_probabilities(made, name):
+    data, folder = made(name)
+    columns = ("labels", "is_red", "is_green")
+    records = said(folder, without(data / "test.csv", *columns))
+    for record in records:
+        above = {label for label, p in record["probabilities"].items() if p > 0.5}
+        assert set(record["labels"]) == above and len(record["probabilities"]) == 2
+    (first, *_) = said(folder, data / "test.csv", top=1)
+    assert len(first["labels"]) == 1 and list(first["probabilities"]) == first["labels"]
+
+
+@pytest.mark.parametrize(("name", "label"), [("texts", "target"), ("features", "price")])
+def test_numbers_are_in_units_of_the_target(made, name, label):
+    data, folder = made(name)
+    records = said(folder, without(data / "test.csv", label))
+    with (data / "test.csv").open() as file:
+        right = [float(row[label]) for row in csv.DictReader(file)]
+    mae = sum(abs(r["prediction"] - y) for r, y in zip(records, right, strict=True)) / len(right)
+    assert mae == pytest.approx(load_model(folder).metrics["test"]["mae"], rel=1e-5)
+
+
+def test_a_bad_feature_is_placed(made, tmp_path):
+    _, folder = made("features")
+    (tmp_path / "new.csv").write_text("rooms,area\n1,50\ntwo,60\n")
+    with pytest.raises(DataError, match=r"new.csv:3, column 'rooms': 'two' is not a number"):
+        said(folder, tmp_path / "new.csv")
+    (tmp_path / "new.csv").write_text("rooms\n1\n")
+    with pytest.raises(DataError, match=r"no column 'area'"):
+        said(folder, tmp_path / "new.csv")
+    with pytest.raises(DataError, match="stdin cannot be read here"):
+        said(folder, "-")
+
+
+def test_scores_and_ranks_in_each_list(made):
+    data, folder = made("lists")
+    records = said(folder, without(data / "test.csv", "relevance"))
+    assert [record["row"] for record in records] == list(range(1, SIZES["test"] + 1))
+    for query in {record["query"] for record in records}:
+        listed = [record for record in records if record["query"] == query]
+        listed.sort(key=lambda record: record["rank"])
+        assert [record["rank"] for record in listed] == [1, 2, 3, 4]
+        scores = [record["score"] for record in listed]
+        assert scores == sorted(scores, reverse=True)
+    best = said(folder, data / "test.csv", top=1)
+    assert len(best) == SIZES["test"] / 4 and {record["rank"] for record in best} == {1}
+
+
+def test_the_best_items_that_a_user_has_not_taken(made, tmp_path):
+    data, folder = made("users")
+    (tmp_path / "users.txt").write_text("u3\nu0\n")
+    records = said(folder, tmp_path / "users.txt", top=5)
+    assert [(r["user"], r["rank"]) for r in records] == [
+        (user, rank) for user in ("u3", "u0") for rank in range(1, 6)
+    ]
+    taken = set()
+    for part in SIZES:
+        with (data / f"{part}.csv").open() as file:
+            taken |= {(row["user"], row["item"]) for row in csv.DictReader(file)}
+    assert not taken & {(record["user"], record["item"]) for record in records}
+    # Fewer than asked for, where a user has taken the others.
+    assert len(said(folder, tmp_path / "users.txt", top=100)) == 2 * (15 - 8)
+    (tmp_path / "users.csv").write_text("user,age\nu3,30\nu0,40\n")
+    assert said(folder, tmp_path / "users.csv", top=5) == records
+
+
+@pytest.mark.parametrize(("name", "text"), [("u.txt", "u1\nnobody\n"), ("u.csv", "user\nnobody\n")])
+def test_an_unknown_user_is_named_and_placed(made, name, text, tmp_path):
+    _, folder = made("users")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=rf"{name}:2.*the user 'nobody' has nothing to train on"):
+        said(folder, tmp_path / name)
+
+
+def test_a_text_for_each_source(made, tmp_path):
+    data, folder = made("seq2seq")
+    records = said(folder, without(data / "test.csv", "target"))
+    assert len(records) == SIZES["test"] and all(record["text"] for record in records)
+    with (data / "test.csv").open() as file:
+        lines = [row["source"] for row in csv.DictReader(file)]
+    (tmp_path / "test.en").write_text("\n".join(lines) + "\n")
+    assert said(folder, tmp_path / "test.en") == records
+
+
+def test_svmlight_is_read_as_in_training(tmp_path):
+    """A file may end before the last feature, and may not have one that was not there."""
+    draw = random.Random(6)
+
+    def lines(count: int) -> str:
+        rows = []
+        for i in range(count):
+            x = [draw.random() for _ in range(3)]
+            rows.append(f"{round(x[0])} qid:{i // 4} 1:{x[0]:.3f} 2:{x[1]:.3f} 3:{x[2]:.3f}")
+        return "\n".join(rows) + "\n"
+
+    (tmp_path / "d").mkdir()
+    for part in ("train", "vali", "test"):
+        (tmp_path / "d" / f"{part}.txt").write_text(lines(40))
+    asked = settle("ranking", str(tmp_path / "d"), "ranknet", seed=0, settings={"epochs": 1})
+    folder = fit(asked, tmp_path / "m").folder
+    kept = load_model(folder)
+    assert evaluate(kept, str(tmp_path / "d" / "test.txt"))["metrics"] == kept.metrics["test"]
+    (tmp_path / "short.txt").write_text("0 qid:1 1:0.5\n0 qid:1 1:0.7 2:0.1\n")
+    assert [r["row"] for r in said(folder, tmp_path / "short.txt")] == [1, 2]
+    assert not any(math.isnan(r["score"]) for r in said(folder, tmp_path / "short.txt"))
+    (tmp_path / "wide.txt").write_text("0 qid:1 1:0.5\n0 qid:1 5:0.7\n")
+    with pytest.raises(DataError, match="feature 5 was not there in training"):
+        said(folder, tmp_path / "wide.txt")
