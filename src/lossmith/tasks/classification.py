@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting
 from lossmith.tasks.task import Problem, Task
 from lossmith.tasks.text import (
     TEXT_PRESETS,
@@ -76,10 +76,11 @@ class ClassificationTask(Task):
 
     family = "classification"
     default_losses = ("binary_cross_entropy", "margin_binary_cross_entropy", "hinge")
+    own_inputs = "logits+class"  # as most losses that people write for classes
     metric_names = ("accuracy", "macro_f1", "log_loss", "calibration")
     presets = TEXT_PRESETS
     settings = {
-        "model": Setting(str, "bag", "reference model", choices=tuple(TEXT_PRESETS)),
+        "model": ModelSetting(str, "bag", "reference model", choices=tuple(TEXT_PRESETS)),
         **COMMON,
         **TEXT_SETTINGS,
     }

@@ -16,7 +16,8 @@ from lossmith.data.embedded import embedded
 from lossmith.data.lists import Lists, RankingData, read_ranking, split_ranking
 from lossmith.tasks.feature_models import ListAttention, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, standardised
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.own_model import own_model
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import shuffled_batches
 
@@ -68,6 +69,9 @@ class RankingProblem(Problem):
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh model that scores each item alone, or among the others of its list."""
+        own = own_model(settings, {"features": self.features})
+        if own is not None:
+            return own
         sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
         if settings["model"] == "attention":
             return ListAttention(self.features, heads=settings["heads"], **sizes)
@@ -128,7 +132,7 @@ class RankingTask(Task):
         },
     }
     settings = {
-        "model": Setting(
+        "model": ModelSetting(
             str,
             "mlp",
             "reference model; attention: items also see the others of their list",

@@ -17,7 +17,8 @@ from lossmith.data.numbers import FeatureData, read_numbers, split_numbers
 from lossmith.data.text import TextData
 from lossmith.tasks.feature_models import InUnits, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, standardised
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.own_model import own_model
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
 from lossmith.tasks.text import (
     ENCODER_SETTINGS,
@@ -94,7 +95,7 @@ class RegressionTask(Task):
         },
     }
     settings = {
-        "model": Setting(
+        "model": ModelSetting(
             str,
             "auto",
             "reference model; auto: bag for a text, mlp for features",
@@ -155,6 +156,9 @@ def _of_features(source: FeatureData, split: Split) -> RegressionProblem:
     parts = whole.parts
 
     def build(settings: Mapping[str, Any]) -> nn.Module:
+        own = own_model(settings, {"features": len(whole.features)})
+        if own is not None:
+            return own
         sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
         return Perceptron(len(whole.features), **sizes)
 

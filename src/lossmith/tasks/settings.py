@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lossmith.core.own import is_own
 from lossmith.core.words import did_you_mean
 
 
@@ -54,6 +55,17 @@ class Setting:
         return read
 
 
+@dataclass(frozen=True)
+class ModelSetting(Setting):
+    """The setting that names the model: one of the family's, or one of the user's own."""
+
+    def read(self, name: str, value: Any) -> Any:
+        """One of the choices, or what :func:`lossmith.core.own.own` finds."""
+        if isinstance(value, str) and is_own(value):
+            return value
+        return super().read(name, value)
+
+
 _KIND_NAMES = {int: "whole number", float: "finite number", str: "text", bool: "yes or no"}
 
 # What every task has. A default of None is filled in by the preset of the model.
@@ -82,6 +94,7 @@ COMMON: Mapping[str, Setting] = {
     "evaluate_every": Setting(int, 1, "epochs between two evaluations", low=1),
     "metric": Setting(str, "", "the metric that decides; empty: the task's default"),
     "metrics": Setting(str, "", "metrics to report, comma-separated; empty: the task's own"),
+    "inputs": Setting(str, "", "what a loss of your own is called with; empty: the task's usual"),
     "threads": Setting(int, 1, "threads of each training", low=1),
 }
 
@@ -98,7 +111,8 @@ def resolve(
     values = {name: setting.read(name, given.get(name)) for name, setting in settings.items()}
     model = values["model"] if values["model"] is not None else settings["model"].default
     values["model"] = model
-    preset = presets[model]
+    # A model that is not the family's own is trained as its usual one is.
+    preset = presets[model if model in presets else settings["model"].default]
     for name, setting in settings.items():
         if values[name] is None:
             values[name] = preset.get(name, setting.default)

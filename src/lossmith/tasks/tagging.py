@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task
 from lossmith.tasks.text import (
     SEPARATE_PRESET,
@@ -115,10 +115,11 @@ class TaggingTask(Task):
 
     family = "tagging"
     default_losses = ("masked_binary_cross_entropy", "binary_cross_entropy")
+    own_inputs = "logits+binary"  # a loss that knows of missing labels says inputs=logits+partial
     metric_names = ("macro_auc", "macro_average_precision")
     presets = {**TEXT_PRESETS, "separate": SEPARATE_PRESET}
     settings = {
-        "model": Setting(
+        "model": ModelSetting(
             str,
             "bag",
             "reference model; separate: one bag per label, sharing nothing",

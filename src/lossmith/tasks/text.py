@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lossmith.data.embedded import embedded
 from lossmith.data.text import TextData, read_text, split_text
 from lossmith.tasks.encoder import encode, train_tokenizer
+from lossmith.tasks.own_model import own_model
 from lossmith.tasks.settings import Setting
 from lossmith.tasks.task import Description, describe_split
 from lossmith.tasks.text_models import Bag, ConvolutionalNet, RecurrentNet, SeparateBags
@@ -78,6 +79,9 @@ SEPARATE_PRESET: Mapping[str, Any] = {**_BAG, "dimension": 16}
 
 def build_text_model(settings: Mapping[str, Any], vocabulary: int, outputs: int) -> nn.Module:
     """The model that ``settings["model"]`` names."""
+    own = own_model(settings, {"vocabulary": vocabulary, "outputs": outputs})
+    if own is not None:
+        return own
     kind, dimension, dropout = settings["model"], settings["dimension"], settings["dropout"]
     if kind == "separate":
         return SeparateBags(vocabulary, outputs, dimension=dimension, dropout=dropout)
