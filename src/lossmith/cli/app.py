@@ -12,6 +12,7 @@ import lossmith
 from lossmith.cli.check import check
 from lossmith.cli.compare import compare
 from lossmith.cli.doctor import doctor
+from lossmith.cli.inspect import inspect
 from lossmith.cli.losses import losses
 from lossmith.cli.report import report
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(compare)
+app.command()(inspect)
 app.command()(losses)
 app.command()(report)
 app.command()(doctor)

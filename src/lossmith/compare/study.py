@@ -99,6 +99,11 @@ class Study:
         trials = self.plan.tune * len(searched_arms(self.plan, self.task))
         return trials + len(self.plan.runs())
 
+    @property
+    def carried(self) -> RunOne:
+        """What trains, with the user's own things at hand."""
+        return carrier(self.run_one, self.objects, self.plan.code)
+
     def _train(
         self, store: Store, carry_out: Callable[..., None], quiet: bool
     ) -> dict[tuple[str, int], str]:
@@ -127,7 +132,7 @@ class Study:
     ) -> None:
         if not runs:
             return
-        run_one = carrier(self.run_one, self.objects, self.plan.code)
+        run_one = self.carried
         why = why_here(run_one) if executor == "local" else None
         if why and jobs == 1:
             execute_here(runs, run_one, watch=watch, successor=successor)
