@@ -125,7 +125,7 @@ def compare(
         bool,
         typer.Option(
             "--dry-run",
-            help="Show the plan and what it will cost; time a few steps.",
+            help="Show the plan, and its cost from a few timed steps.",
             rich_help_panel=RUNNING,
         ),
     ] = False,

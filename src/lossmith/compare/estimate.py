@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lossmith.compare.execute import default_workers
 from lossmith.compare.lent import why_here
@@ -17,6 +17,10 @@ from lossmith.compare.study import Study
 from lossmith.core.memory import forget_peak_memory, peak_memory_mb
 from lossmith.core.own import lend
 from lossmith.training.job import Job
+
+if TYPE_CHECKING:
+    from lossmith.core.metric import Metric
+    from lossmith.tasks.task import Problem
 
 WARM_UP = 3  # steps that are not counted: the first ones allocate
 SECONDS = 3.0  # of timed steps of each loss
@@ -88,16 +92,17 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
     from lossmith.tasks.registry import load_task
     from lossmith.tasks.task import GradientLearner
 
+    ready = time.time()
     with lend(objects):
-        task = load_task(job.family)
-        settings = task.resolve(job.settings)
-        torch.set_num_threads(settings["threads"])
-        problem = task.problem(job.data, settings)
-        ready = time.time()
-        if task.is_peer(job.loss):
-            return Timing(arm, trouble="another library's learner has no steps to time"), ready
-        forget_peak_memory()
         try:
+            task = load_task(job.family)
+            settings = task.resolve(job.settings)
+            torch.set_num_threads(settings["threads"])
+            problem = task.problem(job.data, settings)
+            ready = time.time()
+            if task.is_peer(job.loss):
+                return Timing(arm, trouble="another library's learner has no steps"), ready
+            forget_peak_memory()
             learner = task.learner(problem, job.loss, settings, job.seed)
             assert isinstance(learner, GradientLearner)
             few = _Few(problem)
@@ -107,8 +112,8 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
             rows = problem.description.rows
             metrics = task.metrics(settings)
             part = "valid" if problem.has_valid else "test"
-            one, _ = _timed(problem, learner.model, part, metrics[:1])
-            every, _ = _timed(problem, learner.model, part, metrics)
+            one = _timed(problem, learner.model, part, metrics[:1])
+            every = _timed(problem, learner.model, part, metrics)
         except Exception as error:  # whatever a training raises is told, and the others are timed
             return Timing(arm, trouble=f"{type(error).__name__}: {error}"), ready
     steps = few.whole or math.ceil(rows["train"] / settings["batch_size"])
@@ -121,10 +126,10 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
     return timing, ready
 
 
-def _timed(problem: Any, model: Any, part: str, metrics: Any) -> tuple[float, Any]:
+def _timed(problem: Problem, model: Any, part: str, metrics: Sequence[Metric]) -> float:
     began = time.perf_counter()
-    value = problem.evaluate(model, part, metrics)
-    return time.perf_counter() - began, value
+    problem.evaluate(model, part, metrics)
+    return time.perf_counter() - began
 
 
 class _Few:

@@ -14,7 +14,7 @@ from typing import Any
 from lossmith.compare.execute import RunOne, Successor, Watch, nothing_follows
 from lossmith.compare.plan import PlanError, Run
 from lossmith.core.metric import Metric
-from lossmith.core.own import code_digest, lend
+from lossmith.core.own import code_digest, is_own, lend
 from lossmith.training.job import Epoch, Job, Outcome
 
 Losses = Sequence[Any] | Mapping[str, Any]
@@ -58,7 +58,6 @@ def name_all(
 
 def _loss(lent: Lent, name: str | None, loss: Any) -> str:
     from lossmith.core.module import Objective
-    from lossmith.core.own import is_own
     from lossmith.modules import from_text
 
     if name is None and isinstance(loss, str):
@@ -126,7 +125,8 @@ def _run(
 ) -> Outcome:
     with lend(objects):
         for text in (job.loss, str(job.settings.get("model"))):
-            if text in code and text not in objects and code_digest(text) != code[text]:
+            own = is_own(text) and text not in objects
+            if own and text in code and code_digest(text) != code[text]:
                 raise RuntimeError(
                     f"the code of {text} was changed while the comparison ran; its trainings "
                     "would not be of one loss. Start over with --fresh (in Python, fresh=True)."

@@ -8,11 +8,12 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lossmith
 from lossmith.core.call import format_call, parse_call, split_at, split_list
-from lossmith.core.own import code_digest, is_own, own_text
+from lossmith.core.own import HF, code_digest, folder_digest, is_own, own_text
 from lossmith.data.errors import DataError
 from lossmith.training.job import Job
 
@@ -83,7 +84,9 @@ class Plan:
     given: Mapping[str, Any]  # the settings that were asked for; the others are defaults
     tune: int = 0  # trials of each loss in the search for its values
     definition: str = ""  # of the metric, where the field knows several of its name
-    code: Mapping[str, str] = field(default_factory=dict)  # of the user's own, by text: a hash
+    code: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the user's own (code, encoders) by text: a hash
     version: str = lossmith.__version__
 
     def runs(self) -> list[Run]:
@@ -275,10 +278,13 @@ def _code(arms: Sequence[Arm]) -> dict[str, str]:
             *(t for w in chosen for t in split_list(w)),
         ]
         texts.update(dict.fromkeys(text for text in listed if is_own(text)))
+    models = dict.fromkeys(str(arm.settings.get("model")) for arm in arms)
+    folders = {text: Path(text.removeprefix(HF)) for text in models if text.startswith(HF)}
     try:
-        return {text: code_digest(text) for text in texts}
+        found = {text: code_digest(text) for text in texts}
     except ValueError as error:
         raise PlanError(str(error)) from error
+    return {**found, **{text: folder_digest(folder) for text, folder in folders.items()}}
 
 
 def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description:

@@ -24,6 +24,7 @@ from lossmith.core.call import format_call, parse_call
 from lossmith.core.load import LoadError, load_attribute
 from lossmith.core.words import did_you_mean
 
+HF = "hf:"  # before the folder of a pretrained encoder, which is data and no code
 _lent: ContextVar[Mapping[str, Any]] = ContextVar("lent", default={})  # noqa: B039  # never written
 
 
@@ -43,6 +44,8 @@ def is_own(text: str) -> bool:
     >>> is_own("my_losses.py:MyLoss(margin=0.5)"), is_own("warp(margin=0.5)")
     (True, False)
     """
+    if text.startswith(HF):
+        return False
     return text in _lent.get() or ":" in text.partition("(")[0]
 
 
@@ -147,6 +150,17 @@ def code_digest(text: str) -> str:
             digest.update(path.read_bytes())
     if text in _lent.get() and not inspect.isclass(found.value):
         digest.update(_held(found.value))
+    return digest.hexdigest()[:12]
+
+
+def folder_digest(folder: Path) -> str:
+    """A short hash of every file below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as file:
+            for chunk in iter(lambda: file.read(1 << 20), b""):
+                digest.update(chunk)
     return digest.hexdigest()[:12]
 
 

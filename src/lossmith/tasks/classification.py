@@ -15,6 +15,7 @@ from lossmith.core.spec import Inputs
 from lossmith.tasks.settings import COMMON, ModelSetting
 from lossmith.tasks.task import Problem, Task
 from lossmith.tasks.text import (
+    HF_PRESET,
     TEXT_PRESETS,
     TEXT_SETTINGS,
     TextTensors,
@@ -80,7 +81,9 @@ class ClassificationTask(Task):
     metric_names = ("accuracy", "macro_f1", "log_loss", "calibration")
     presets = TEXT_PRESETS
     settings = {
-        "model": ModelSetting(str, "bag", "reference model", choices=tuple(TEXT_PRESETS)),
+        "model": ModelSetting(
+            str, "bag", "reference model", choices=tuple(TEXT_PRESETS), encoder=HF_PRESET
+        ),
         **COMMON,
         **TEXT_SETTINGS,
     }

@@ -17,11 +17,13 @@ from lossmith.data.numbers import FeatureData, read_numbers, split_numbers
 from lossmith.data.text import TextData
 from lossmith.tasks.feature_models import InUnits, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, standardised
+from lossmith.tasks.hf import is_hf
 from lossmith.tasks.own_model import own_model
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
 from lossmith.tasks.text import (
     ENCODER_SETTINGS,
+    HF_PRESET,
     TEXT_PRESETS,
     Encoding,
     Split,
@@ -100,6 +102,7 @@ class RegressionTask(Task):
             "auto",
             "reference model; auto: bag for a text, mlp for features",
             choices=tuple(presets),
+            encoder=HF_PRESET,
         ),
         **COMMON,
         "text": Setting(str, "", "name of the text column; empty: guessed"),
@@ -113,7 +116,8 @@ class RegressionTask(Task):
         """The data in tensors."""
         roles = settings["text"], settings["target"], settings["features"]
         problem = _load(data, roles, split_of(settings), encoding_of(settings))
-        if settings["model"] in TEXT_PRESETS and problem.reads == "features":
+        texts = settings["model"] in TEXT_PRESETS or is_hf(settings["model"])
+        if texts and problem.reads == "features":
             raise ValueError(
                 f"model={settings['model']} reads a text, and the data has features. "
                 "Try model=mlp, or name the text column with --text (in Python, text=)."

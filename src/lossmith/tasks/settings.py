@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lossmith.core.own import is_own
+from lossmith.core.own import HF, is_own
 from lossmith.core.words import did_you_mean
 
 
@@ -59,9 +59,11 @@ class Setting:
 class ModelSetting(Setting):
     """The setting that names the model: one of the family's, or one of the user's own."""
 
+    encoder: Mapping[str, Any] | None = None  # preset of a pretrained one, where it may be one
+
     def read(self, name: str, value: Any) -> Any:
-        """One of the choices, or what :func:`lossmith.core.own.own` finds."""
-        if isinstance(value, str) and is_own(value):
+        """One of the choices, what :func:`lossmith.core.own.own` finds, or ``hf:FOLDER``."""
+        if isinstance(value, str) and (is_own(value) or (self.encoder and value.startswith(HF))):
             return value
         return super().read(name, value)
 
@@ -113,6 +115,8 @@ def resolve(
     values["model"] = model
     # A model that is not the family's own is trained as its usual one is.
     preset = presets[model if model in presets else settings["model"].default]
+    if str(model).startswith(HF):
+        preset = {**preset, **(getattr(settings["model"], "encoder", None) or {})}
     for name, setting in settings.items():
         if values[name] is None:
             values[name] = preset.get(name, setting.default)

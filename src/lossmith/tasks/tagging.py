@@ -15,6 +15,7 @@ from lossmith.core.spec import Inputs
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task
 from lossmith.tasks.text import (
+    HF_PRESET,
     SEPARATE_PRESET,
     TEXT_PRESETS,
     TEXT_SETTINGS,
@@ -124,6 +125,7 @@ class TaggingTask(Task):
             "bag",
             "reference model; separate: one bag per label, sharing nothing",
             choices=(*TEXT_PRESETS, "separate"),
+            encoder=HF_PRESET,
         ),
         **COMMON,
         **TEXT_SETTINGS,
