@@ -33,8 +33,8 @@ from lossmith.check.engine import (
     run_laws,
 )
 from lossmith.check.laws.base import Law
-from lossmith.check.load import LoadError
 from lossmith.check.report import Finding
+from lossmith.core.load import LoadError
 
 HANG_SHARE = 0.6  # of the time that is left: what one law may take before it counts as hanging
 MOST_DEATHS = 4  # each costs a fresh start

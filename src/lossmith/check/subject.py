@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from lossmith.check.adapters import Plan, Unfit, plan_for
 from lossmith.check.examples import EXAMPLES, Example
 from lossmith.check.laws.base import Raised, show
-from lossmith.check.load import load
 from lossmith.check.signature import (
     Inputs,
     check_family,
@@ -26,6 +25,7 @@ from lossmith.check.signature import (
     roles_of,
 )
 from lossmith.core.call import parse_call
+from lossmith.core.load import load
 from lossmith.core.module import Objective
 from lossmith.core.spec import BATCH_ARGUMENTS, Spec, objectives
 from lossmith.core.words import did_you_mean

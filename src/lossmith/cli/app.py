@@ -12,6 +12,7 @@ import lossmith
 from lossmith.cli.check import check
 from lossmith.cli.compare import compare
 from lossmith.cli.doctor import doctor
+from lossmith.cli.inspect import inspect
 from lossmith.cli.losses import losses
 from lossmith.cli.predict import evaluate, predict
 from lossmith.cli.report import report
@@ -30,6 +31,7 @@ app.command()(compare)
 app.command()(train)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(inspect)
 app.command()(losses)
 app.command()(report)
 app.command()(doctor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ from lossmith.cli.show import output, print_json, print_report
 from lossmith.tasks import TASK_FAMILIES
 
 if TYPE_CHECKING:
+    from lossmith.compare.estimate import Estimate
     from lossmith.compare.report import Report
     from lossmith.compare.study import Study
 
@@ -102,7 +104,12 @@ def compare(
         typer.Option("--json", help="The result as JSON, on stdout.", rich_help_panel=RUNNING),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan only.", rich_help_panel=RUNNING)
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the plan, and its cost from a few timed steps.",
+            rich_help_panel=RUNNING,
+        ),
     ] = False,
 ) -> None:
     """Train the same model under several losses and seeds on your data; give a verdict.
@@ -155,10 +162,7 @@ def compare(
         settings={**asked.get("settings", {}), **given},
     )
     if dry_run:
-        if as_json:
-            print_json({"plan": study.plan.as_dict(), "folder": study.folder})
-        else:
-            _print_plan(study)
+        _show_plan(study, jobs, as_json, quiet)
         return
     try:
         report = study.run(jobs=jobs, executor=executor, address=address, fresh=fresh, quiet=quiet)
@@ -190,6 +194,44 @@ def _prepare(quiet: bool, family: str, data: str, losses: list[str], **asked: An
         return prepare(family, data, losses, **asked)
     with console.status(Text(f"Reading {data}")):
         return prepare(family, data, losses, **asked)
+
+
+def _show_plan(study: Study, jobs: int | None, as_json: bool, quiet: bool) -> None:
+    from lossmith.compare.estimate import estimate
+    from lossmith.training.files import without_nan
+
+    if not as_json:
+        _print_plan(study)
+    console = Console(stderr=True, quiet=quiet or as_json)
+    with console.status(Text("Timing a few steps of each loss")):
+        found = estimate(study, jobs)
+    if as_json:
+        values = {"plan": study.plan.as_dict(), "folder": study.folder, "estimate": asdict(found)}
+        print_json(without_nan(values))
+    else:
+        _print_estimate(found)
+
+
+def _print_estimate(found: Estimate) -> None:
+    from lossmith.compare.wording import seconds_text
+
+    console = output()
+    lines = [
+        f"estimate  about {seconds_text(found.seconds)} for {found.trainings} trainings, "
+        f"{found.workers} at a time, and {found.memory_mb:,.0f} MB of memory",
+        "          (from a few timed steps of each loss on this machine as it is now; no promise)",
+    ]
+    for one in found.timings:
+        if one.trouble:
+            lines.append(f"          {one.arm}: not timed: {one.trouble}")
+            continue
+        lines.append(
+            f"          {one.arm}: {1000 * one.step:,.1f} ms a step (mean of {one.timed}), "
+            f"{one.steps:,} steps an epoch, evaluation {seconds_text(one.evaluation)}: "
+            f"{seconds_text(one.training)} a training, {one.memory_mb:,.0f} MB"
+        )
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _print_plan(study: Study) -> None:

@@ -8,10 +8,12 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lossmith
-from lossmith.core.call import format_call, parse_call, split_at
+from lossmith.core.call import format_call, parse_call, split_at, split_list
+from lossmith.core.own import HF, code_digest, folder_digest, is_own, own_text
 from lossmith.data.errors import DataError
 from lossmith.training.job import Job, RequestError
 
@@ -82,6 +84,9 @@ class Plan:
     given: Mapping[str, Any]  # the settings that were asked for; the others are defaults
     tune: int = 0  # trials of each loss in the search for its values
     definition: str = ""  # of the metric, where the field knows several of its name
+    code: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the user's own (code, encoders) by text: a hash
     version: str = lossmith.__version__
 
     def runs(self) -> list[Run]:
@@ -100,6 +105,7 @@ class Plan:
             "metric": self.metric,
             "lossmith": self.version,
             "tune": self.tune,
+            **{f"code of {text}": digest for text, digest in self.code.items()},
             "arms": {arm.text: {"loss": arm.loss, **arm.settings} for arm in self.arms},
         }
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
@@ -118,7 +124,10 @@ class Plan:
         return f"{self.family}-{name}-{self.digest}"
 
     def command(self) -> str:
-        """The command line that makes this comparison."""
+        """The command line that makes this comparison; what was lent needs Python to come along."""
+        if self.lent:
+            names = " and ".join(self.lent)
+            return f"# lossmith.compare.compare(...) in Python, with {names} handed over"
         words = ["lossmith", "compare", self.family, self.data]
         words += ["--losses", ",".join(arm.text for arm in self.arms)]
         words += ["--metric", self.metric, "--seeds", seeds_text(self.seeds)]
@@ -131,6 +140,11 @@ class Plan:
                 continue
             words += ["--set", f"{key}={value}"]
         return shlex.join(words)
+
+    @property
+    def lent(self) -> list[str]:
+        """What was handed over in Python, by name: no file says what it is."""
+        return [text for text in self.code if ":" not in text]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -181,6 +195,7 @@ def make_plan(
         given=given,
         tune=tune,
         definition=measured.definition,
+        code=_code(arms),
     )
     return plan, description
 
@@ -243,13 +258,33 @@ def _read_arm(task: Task, text: str, given: Mapping[str, object]) -> Arm:
     first, *rest = split_at("@", text)
     overrides = [read_setting(part) for part in rest]
     try:
-        loss = format_call(*parse_call(first))
+        loss = own_text(first) if is_own(first) else format_call(*parse_call(first))
         settings = task.resolve({**given, **dict(overrides)})
         task.check(loss, settings)
     except ValueError as error:
         raise PlanError(str(error)) from error
     label = "@".join([loss, *(f"{key}={value}" for key, value in overrides)])
     return Arm(label, loss, settings)
+
+
+def _code(arms: Sequence[Arm]) -> dict[str, str]:
+    """A hash of the code of everything that is the user's own."""
+    texts: dict[str, None] = {}
+    for arm in arms:
+        chosen = (arm.settings.get(name) or "" for name in ("metric", "metrics"))
+        listed = [
+            arm.loss,
+            str(arm.settings.get("model")),
+            *(t for w in chosen for t in split_list(w)),
+        ]
+        texts.update(dict.fromkeys(text for text in listed if is_own(text)))
+    models = dict.fromkeys(str(arm.settings.get("model")) for arm in arms)
+    folders = {text: Path(text.removeprefix(HF)) for text in models if text.startswith(HF)}
+    try:
+        found = {text: code_digest(text) for text in texts}
+    except ValueError as error:
+        raise PlanError(str(error)) from error
+    return {**found, **{text: folder_digest(folder) for text, folder in folders.items()}}
 
 
 def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description:

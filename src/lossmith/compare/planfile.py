@@ -70,6 +70,8 @@ def plan_text(plan: Plan) -> str:
     head = (
         "# lossmith compare --plan plan.toml makes this comparison; a flag wins over a line here.\n"
     )
+    if plan.lent:
+        head = f"# Made in Python with {' and '.join(plan.lent)}, which no file can hand over.\n"
     return f"{head}# lossmith {plan.version}, data {plan.fingerprint}\n\n{tomli_w.dumps(values)}"
 
 

@@ -20,6 +20,7 @@ from lossmith.compare.statistics import Analysis, Comparison, Summary, analyse
 from lossmith.compare.store import Store, describe
 from lossmith.compare.trade_off import TradeOff, find_trade_off
 from lossmith.compare.tune import Found, tuned
+from lossmith.core.metric import find_metric
 from lossmith.training.files import without_nan
 from lossmith.training.job import Outcome
 
@@ -242,21 +243,31 @@ def make_report(
         failures=dict(failures),
         environments=tuple(environments),
         found=found,
-        usage=task.usage(loss),
+        usage=_usage(task, plan, loss),
         trade_off=_trade_off(task, plan, outcomes),
     )
+
+
+def _usage(task: Task, plan: Plan, loss: str) -> str:
+    """The lines that use a loss; one of the user's own need not be at hand any more."""
+    if loss in plan.code:
+        return f"# {loss} is a loss of your own: call it as it was called here."
+    return task.usage(loss)
 
 
 def _trade_off(
     task: Task, plan: Plan, outcomes: Mapping[tuple[str, int], Outcome]
 ) -> TradeOff | None:
-    if task.trade_off is None:
-        return None
-    directions = {one.name: one.higher_is_better for one in task.metrics(plan.arms[0].settings)}
-    if not set(task.trade_off) <= set(directions):
+    if task.trade_off is None or not set(task.trade_off) <= _scored(outcomes):
         return None
     across, up = task.trade_off
-    return find_trade_off(plan, outcomes, (across, up), (directions[across], directions[up]))
+    directions = [find_metric(name, task.family).higher_is_better for name in (across, up)]
+    return find_trade_off(plan, outcomes, (across, up), (directions[0], directions[1]))
+
+
+def _scored(outcomes: Mapping[tuple[str, int], Outcome]) -> set[str]:
+    """The metrics that the trainings report."""
+    return {name for one in outcomes.values() for name in one.scores}
 
 
 def _row(

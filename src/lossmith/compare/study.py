@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lossmith.compare.cluster import execute_on_ray
 from lossmith.compare.execute import (
@@ -18,10 +18,12 @@ from lossmith.compare.execute import (
     execute,
     nothing_follows,
 )
+from lossmith.compare.lent import carrier, execute_here, name_all, why_here
 from lossmith.compare.plan import Plan, PlanError, Run, make_plan
 from lossmith.compare.progress import progress
 from lossmith.compare.store import Store
 from lossmith.compare.tune import first_trials, next_trial, searched_arms, tuned
+from lossmith.core.own import lend
 from lossmith.core.words import did_you_mean
 from lossmith.training.doctor import need_packages
 from lossmith.training.job import Epoch, Outcome
@@ -50,6 +52,7 @@ class Study:
     task: Task
     run_one: RunOne
     folder: Path
+    objects: Mapping[str, Any] = field(default_factory=dict)  # handed over in Python, by name
 
     def run(
         self,
@@ -67,7 +70,10 @@ class Study:
             raise PlanError(f"executor={executor!r}.{did_you_mean(executor, EXECUTORS)}")
         if address is not None and executor != "ray":
             raise PlanError("an address is that of a Ray cluster: add --executor ray.")
-        with Store.open(self.folder, self.plan, self.description, fresh=fresh) as store:
+        with (
+            lend(self.objects),
+            Store.open(self.folder, self.plan, self.description, fresh=fresh) as store,
+        ):
             carry_out = partial(self._carry_out, jobs=jobs, executor=executor, address=address)
             failures = self._train(store, carry_out, quiet)
             from lossmith.compare.report import make_report
@@ -92,6 +98,11 @@ class Study:
         """How many trainings it takes, trials of a search included."""
         trials = self.plan.tune * len(searched_arms(self.plan, self.task))
         return trials + len(self.plan.runs())
+
+    @property
+    def carried(self) -> RunOne:
+        """What trains, with the user's own things at hand."""
+        return carrier(self.run_one, self.objects, self.plan.code)
 
     def _train(
         self, store: Store, carry_out: Callable[..., None], quiet: bool
@@ -121,13 +132,23 @@ class Study:
     ) -> None:
         if not runs:
             return
+        run_one = self.carried
+        why = why_here(run_one) if executor == "local" else None
+        if why and jobs == 1:
+            execute_here(runs, run_one, watch=watch, successor=successor)
+            return
+        if why:
+            raise PlanError(
+                f"{why}. Train in this process with jobs=1, or write it with def or class in a "
+                "file of its own and import it from there."
+            )
         if executor == "ray":
             execute_on_ray(
-                runs, self.run_one, address=address, jobs=jobs, watch=watch, successor=successor
+                runs, run_one, address=address, jobs=jobs, watch=watch, successor=successor
             )
         else:
             workers = default_workers(runs) if jobs is None else jobs
-            execute(runs, self.run_one, workers=workers, watch=watch, successor=successor)
+            execute(runs, run_one, workers=workers, watch=watch, successor=successor)
 
 
 class _Filing:
@@ -159,9 +180,10 @@ class _Filing:
 def prepare(
     family: str,
     data: str,
-    losses: Sequence[str] | None = None,
+    losses: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
-    metric: str | None = None,
+    metric: Any = None,
+    metrics: Any = None,
     seeds: int | str | Sequence[int] = 10,
     baseline: str | None = None,
     tune: int = 0,
@@ -177,15 +199,17 @@ def prepare(
         task = load_task(family)
     except ValueError as error:
         raise PlanError(str(error)) from error
-    plan, description = make_plan(
-        task,
-        data,
-        losses,
-        metric=metric,
-        seeds=seeds,
-        baseline=baseline,
-        settings=settings or {},
-        tune=tune,
-    )
+    lent = name_all(losses, metric=metric, metrics=metrics, settings=settings)
+    with lend(lent.objects):
+        plan, description = make_plan(
+            task,
+            data,
+            lent.losses,
+            metric=lent.metric,
+            seeds=seeds,
+            baseline=baseline,
+            settings=lent.settings,
+            tune=tune,
+        )
     folder = Path("runs", plan.folder_name) if out is None else Path(out)
-    return Study(plan, description, task, run_job, folder)
+    return Study(plan, description, task, run_job, folder, lent.objects)

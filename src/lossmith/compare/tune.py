@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lossmith.compare.plan import Arm, Plan, PlanError, Run
 from lossmith.compare.store import Store
 from lossmith.core.call import format_call, parse_call, split_at
+from lossmith.core.own import is_own
 from lossmith.training.job import Job
 
 if TYPE_CHECKING:
@@ -81,8 +82,10 @@ def space(plan: Plan, task: Task, arm: Arm) -> dict[str, Tune]:
     if task.is_peer(arm.loss):
         return {}
     fixed = {*plan.given, *(part.partition("=")[0] for part in split_at("@", arm.text)[1:])}
-    spec, knobs = parse(arm.loss)
-    found = {name: tune for name, tune in spec.tune.items() if name not in knobs}
+    found: dict[str, Tune] = {}
+    if not is_own(arm.loss):  # of a loss of the user's own no range is known
+        spec, knobs = parse(arm.loss)
+        found = {name: tune for name, tune in spec.tune.items() if name not in knobs}
     rate = arm.settings.get("learning_rate")
     if rate and "learning_rate" not in fixed:
         found["learning_rate"] = Tune(rate / 10, rate * 10, log=True)
@@ -153,11 +156,13 @@ def _at(arm: Arm, values: Values) -> Arm:
     """The arm with values for its knobs, and for its learning rate."""
     if not values:
         return arm
-    name, knobs = parse_call(arm.loss)
     more = {key: value for key, value in values.items() if key != "learning_rate"}
     settings = {**arm.settings}
     if "learning_rate" in values:
         settings["learning_rate"] = values["learning_rate"]
+    if not more:
+        return Arm(arm.text, arm.loss, settings)
+    name, knobs = parse_call(arm.loss)
     return Arm(arm.text, format_call(name, {**knobs, **more}), settings)
 
 

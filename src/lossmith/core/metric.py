@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from lossmith.core.own import is_own, own
 from lossmith.core.words import FAMILIES, did_you_mean
 
 
@@ -71,6 +72,71 @@ class Metric:
         function = self.function.func if isinstance(self.function, partial) else self.function
         name = f"{self.base}@{band:g}"
         return replace(self, name=name, band=band, function=partial(function, band=band))
+
+
+def judged(function: Callable[..., Any], *, higher_is_better: bool) -> Metric:
+    """A metric of one's own, to be handed to ``lossmith.compare.compare(metrics={"name": ...})``.
+
+    It gets what the metrics of the family get and returns what they return, as the table above
+    says. In a file that the command line names (``--metric my_metrics.py:gain``) the function says
+    its direction itself: ``gain.higher_is_better = True``.
+
+    >>> judged(max, higher_is_better=True).higher_is_better
+    True
+    """
+    return Metric("", "", "", higher_is_better, function)
+
+
+def own_metric(text: str, family: str) -> Metric:
+    """The metric of the user's own that a text names."""
+    found = own(text)
+    value = found.value
+    higher: Any
+    if isinstance(value, Metric):
+        function, higher = value.function, value.higher_is_better
+    else:
+        function, higher = found.made(), getattr(value, "higher_is_better", None)
+    if not isinstance(higher, bool):
+        name = text.rpartition(":")[2]
+        raise ValueError(
+            f"{text} does not say which direction is better. Below its definition write "
+            f"{name}.higher_is_better = True (or False); in Python hand over "
+            f"judged({name}, higher_is_better=True), of lossmith.compare."
+        )
+    checked = _OwnFunction(text, function, rows=family in PER_ROW)
+    return Metric(text, text, family, higher, checked, definition="of the user's own")
+
+
+PER_ROW = ("retrieval", "ranking", "recommendation")  # one value for each query, list or user
+
+
+@dataclass(frozen=True)
+class _OwnFunction:
+    """A metric of the user's that says so when it returns something else than it has to."""
+
+    text: str
+    function: Callable[..., Any]
+    rows: bool
+
+    def __call__(self, *inputs: Any, **more: Any) -> Any:
+        try:
+            value = self.function(*inputs, **more)
+        except Exception as error:  # the user's code: say whose error it is
+            given = ", ".join(map(_said, inputs))
+            raise ValueError(
+                f"{self.text} raised {type(error).__name__}: {error}; it was given {given}."
+            ) from error
+        shape = tuple(getattr(value, "shape", ()))
+        wanted = tuple(inputs[0].shape[:1]) if self.rows else ()
+        if shape == wanted or (not self.rows and math.prod(shape) == 1):
+            return value
+        expected = f"one value for each row, shape {wanted}" if self.rows else "one number"
+        raise ValueError(f"{self.text} returned {_said(value)}; expected {expected}.")
+
+
+def _said(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"a tensor of shape {tuple(shape)}" if shape is not None else f"{value!r:.60}"
 
 
 _registry: dict[tuple[str, str], Metric] = {}
@@ -156,6 +222,8 @@ def find_metric(text: str, family: str | None = None) -> Metric:
         ...
     ValueError: there is no recommendation metric 'recal@20'. Did you mean 'recall@20'?
     """
+    if is_own(text.strip()):
+        return own_metric(text.strip(), family or "")
     base, at, cut_off = text.strip().lower().partition("@")
     named = [found for found in metrics(family) if found.base == base]
     if not named:

@@ -159,8 +159,7 @@ def top_k_metrics(
     >>> top_k_metrics(scores, relevant, None, ["recall@2", "hit@1"])
     {'recall@2': tensor([0.3333], dtype=torch.float64), 'hit@1': tensor([1.], dtype=torch.float64)}
     """
-    names = [one if isinstance(one, str) else one.name for one in metrics]
-    wanted = [find_metric(name, FAMILY) for name in names]
+    wanted = [one if isinstance(one, Metric) else find_metric(one, FAMILY) for one in metrics]
     values: dict[str, Tensor] = {}
     longest = max((one.k for one in wanted if one.k is not None), default=None)
     top = None if longest is None else _top(scores, relevant, excluded, longest)

@@ -14,9 +14,10 @@ from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.labelled import read_labelled
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting
 from lossmith.tasks.task import Problem, Task
 from lossmith.tasks.text import (
+    HF_PRESET,
     TEXT_PRESETS,
     TEXT_SETTINGS,
     TextTensors,
@@ -139,10 +140,13 @@ class ClassificationTask(Task):
 
     family = "classification"
     default_losses = ("binary_cross_entropy", "margin_binary_cross_entropy", "hinge")
+    own_inputs = "logits+class"  # as most losses that people write for classes
     metric_names = ("accuracy", "macro_f1", "log_loss", "calibration")
     presets = TEXT_PRESETS
     settings = {
-        "model": Setting(str, "bag", "reference model", choices=tuple(TEXT_PRESETS)),
+        "model": ModelSetting(
+            str, "bag", "reference model", choices=tuple(TEXT_PRESETS), encoder=HF_PRESET
+        ),
         **COMMON,
         **TEXT_SETTINGS,
     }

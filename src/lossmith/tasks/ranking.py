@@ -16,8 +16,9 @@ from lossmith.data.embedded import embedded
 from lossmith.data.lists import Lists, RankingData, read_ranking, split_ranking
 from lossmith.tasks.feature_models import ListAttention, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, FeatureScale, Scale
+from lossmith.tasks.own_model import own_model
 from lossmith.tasks.reader import Reader
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import shuffled_batches
 
@@ -126,6 +127,9 @@ class RankingProblem(Problem):
 
 def build_list_model(settings: Mapping[str, Any], features: int) -> nn.Module:
     """The model that ``settings["model"]`` names."""
+    own = own_model(settings, {"features": features})
+    if own is not None:
+        return own
     sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
     if settings["model"] == "attention":
         return ListAttention(features, heads=settings["heads"], **sizes)
@@ -156,7 +160,7 @@ class RankingTask(Task):
         },
     }
     settings = {
-        "model": Setting(
+        "model": ModelSetting(
             str,
             "mlp",
             "reference model; attention: items also see the others of their list",

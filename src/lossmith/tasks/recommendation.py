@@ -239,6 +239,7 @@ class RecommendationTask(Task):
 
     family = "recommendation"
     default_losses = ("binary_cross_entropy", "bpr", "warp")
+    own_inputs = "positive+negative"
     metric_names = ("precision@10", "recall@10", "ndcg@10", "auc")
     peers = ("lightfm(loss='warp')",)
     filled_in = frozenset({"num_items"})
@@ -253,7 +254,7 @@ class RecommendationTask(Task):
             "objective(positive, negatives, num_items=N, mask=true_negative)"
             "  # [B], [B, T] draws in order; see lm.sample_violators"
         ),
-        "positive+negative": "objective(positive, negative)  # both [B]",
+        "positive+negative": "objective(positive, negative, mask=true_negative)  # all [B, K]",
         "positive+catalogue": "objective(positive, scores, mask=true_negative)  # [B], [B, N]",
         "logits+binary": "objective(scores, target)  # both [B, K]; target 1 = taken, 0 = drawn",
         "logits+class": "objective(scores, item)  # [B, N] over all items, [B] the item taken",

@@ -22,11 +22,14 @@ from lossmith.data.text import TextData
 from lossmith.data.unlabelled import AT_ONCE, one_file
 from lossmith.tasks.feature_models import InUnits, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, FEATURES, FeatureScale, Scale
+from lossmith.tasks.hf import is_hf
+from lossmith.tasks.own_model import own_model
 from lossmith.tasks.reader import Question, Reader, Record
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
 from lossmith.tasks.text import (
     ENCODER_SETTINGS,
+    HF_PRESET,
     TEXT_PRESETS,
     Encoding,
     Split,
@@ -150,6 +153,9 @@ def _build(encoder: TextEncoder | FeatureScale) -> Build:
     def build(settings: Mapping[str, Any]) -> nn.Module:
         if isinstance(encoder, TextEncoder):
             return build_text_model(settings, encoder.vocabulary, outputs=1)
+        own = own_model(settings, {"features": len(encoder.names)})
+        if own is not None:
+            return own
         sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
         return Perceptron(len(encoder.names), **sizes)
 
@@ -174,11 +180,12 @@ class RegressionTask(Task):
         },
     }
     settings = {
-        "model": Setting(
+        "model": ModelSetting(
             str,
             "auto",
             "reference model; auto: bag for a text, mlp for features",
             choices=tuple(presets),
+            encoder=HF_PRESET,
         ),
         **COMMON,
         "text": Setting(str, "", "name of the text column; empty: guessed"),
@@ -192,7 +199,8 @@ class RegressionTask(Task):
         """The data in tensors."""
         roles = settings["text"], settings["target"], settings["features"]
         problem = _load(data, roles, split_of(settings), encoding_of(settings))
-        if settings["model"] in TEXT_PRESETS and problem.reads == "features":
+        texts = settings["model"] in TEXT_PRESETS or is_hf(settings["model"])
+        if texts and problem.reads == "features":
             raise ValueError(
                 f"model={settings['model']} reads a text, and the data has features. "
                 "Try model=mlp, or name the text column with --text (in Python, text=)."

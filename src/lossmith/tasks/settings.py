@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lossmith.core.own import HF, is_own
 from lossmith.core.words import did_you_mean
 
 
@@ -54,6 +55,19 @@ class Setting:
         return read
 
 
+@dataclass(frozen=True)
+class ModelSetting(Setting):
+    """The setting that names the model: one of the family's, or one of the user's own."""
+
+    encoder: Mapping[str, Any] | None = None  # preset of a pretrained one, where it may be one
+
+    def read(self, name: str, value: Any) -> Any:
+        """One of the choices, what :func:`lossmith.core.own.own` finds, or ``hf:FOLDER``."""
+        if isinstance(value, str) and (is_own(value) or (self.encoder and value.startswith(HF))):
+            return value
+        return super().read(name, value)
+
+
 _KIND_NAMES = {int: "whole number", float: "finite number", str: "text", bool: "yes or no"}
 
 # What every task has. A default of None is filled in by the preset of the model.
@@ -82,6 +96,7 @@ COMMON: Mapping[str, Setting] = {
     "evaluate_every": Setting(int, 1, "epochs between two evaluations", low=1),
     "metric": Setting(str, "", "the metric that decides; empty: the task's default"),
     "metrics": Setting(str, "", "metrics to report, comma-separated; empty: the task's own"),
+    "inputs": Setting(str, "", "what a loss of your own is called with; empty: the task's usual"),
     "threads": Setting(int, 1, "threads of each training", low=1),
 }
 
@@ -98,7 +113,10 @@ def resolve(
     values = {name: setting.read(name, given.get(name)) for name, setting in settings.items()}
     model = values["model"] if values["model"] is not None else settings["model"].default
     values["model"] = model
-    preset = presets[model]
+    # A model that is not the family's own is trained as its usual one is.
+    preset = presets[model if model in presets else settings["model"].default]
+    if str(model).startswith(HF):
+        preset = {**preset, **(getattr(settings["model"], "encoder", None) or {})}
     for name, setting in settings.items():
         if values[name] is None:
             values[name] = preset.get(name, setting.default)

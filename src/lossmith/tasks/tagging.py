@@ -14,9 +14,10 @@ from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.labelled import read_labelled
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task
 from lossmith.tasks.text import (
+    HF_PRESET,
     SEPARATE_PRESET,
     TEXT_PRESETS,
     TEXT_SETTINGS,
@@ -172,14 +173,16 @@ class TaggingTask(Task):
 
     family = "tagging"
     default_losses = ("masked_binary_cross_entropy", "binary_cross_entropy")
+    own_inputs = "logits+binary"  # a loss that knows of missing labels says inputs=logits+partial
     metric_names = ("macro_auc", "macro_average_precision")
     presets = {**TEXT_PRESETS, "separate": SEPARATE_PRESET}
     settings = {
-        "model": Setting(
+        "model": ModelSetting(
             str,
             "bag",
             "reference model; separate: one bag per label, sharing nothing",
             choices=(*TEXT_PRESETS, "separate"),
+            encoder=HF_PRESET,
         ),
         **COMMON,
         **TEXT_SETTINGS,

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from lossmith.core.call import format_call, split_list
 from lossmith.core.metric import Metric, find_metric
 from lossmith.core.module import Objective
+from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs, Spec, Tune, objectives, parse
 from lossmith.modules import from_text
+from lossmith.tasks.own_loss import own_objective
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.settings import Setting, resolve
 
@@ -120,6 +122,8 @@ class Task(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     # The inputs this task can make, the preferred first, each with a line that shows the call.
     feeds: ClassVar[Mapping[Inputs, str]]
+    # Which of them a loss of the user's own gets unless it says otherwise; None: the first.
+    own_inputs: ClassVar[Inputs | None] = None
     # Knobs without a default that a feed fills in.
     filled_in: ClassVar[frozenset[str]] = frozenset()
     peers: ClassVar[tuple[str, ...]] = ()
@@ -159,6 +163,16 @@ class Task(ABC):
             f"have. Losses that fit: {fitting}."
         )
 
+    def objective(self, loss: str, settings: Mapping[str, Any]) -> tuple[Objective, Inputs]:
+        """The objective that a text names, the user's own included, and what it is fed with."""
+        if is_own(loss):
+            first: Inputs = next(iter(self.feeds))
+            usual = first if self.own_inputs is None else self.own_inputs
+            made = own_objective(loss, self.feeds, settings["inputs"], usual, self.family)
+        else:
+            made = from_text(loss)
+        return made, self.feed(made.spec)
+
     def is_peer(self, loss: str) -> bool:
         """Whether the text names another library's learner (``lightfm(...)``)."""
         return loss.split("(")[0].strip() in {peer.split("(")[0] for peer in self.peers}
@@ -166,6 +180,9 @@ class Task(ABC):
     def check(self, loss: str, settings: Mapping[str, Any]) -> None:
         """Raise unless the loss reads, has these knobs, and fits this task."""
         if self.is_peer(loss):
+            return
+        if is_own(loss):
+            self.objective(loss, settings)
             return
         spec, knobs = parse(loss)
         self.feed(spec)
@@ -238,11 +255,10 @@ class GradientLearner(Learner):
         self.model: nn.Module = problem.model(settings)
         self.called = self.model  # what the costs are computed with: the model, or its shards
         self.before_step: Callable[[], None] = lambda: None
-        self.objective = from_text(loss)
-        self.feed = task.feed(self.objective.spec)
+        self.objective, self.feed = task.objective(loss, settings)
         optimizer = OPTIMIZERS[settings["optimizer"]]
         self.optimizer = optimizer(
-            self.model.parameters(),
+            [*self.model.parameters(), *self.objective.parameters()],
             lr=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
             fused=True,

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from lossmith.data.embedded import embedded
 from lossmith.data.text import TextData, read_text, split_text
 from lossmith.tasks.encoder import encode, train_tokenizer
+from lossmith.tasks.hf import HF_SETTINGS, hf_model, hf_tokens, is_hf
+from lossmith.tasks.own_model import own_model
 from lossmith.tasks.settings import Setting
 from lossmith.tasks.task import Description, describe_split
-from lossmith.tasks.text_encoder import TextEncoder
+from lossmith.tasks.text_encoder import PretrainedTextEncoder, TextEncoder
 from lossmith.tasks.text_models import Bag, ConvolutionalNet, RecurrentNet, SeparateBags
 
 ENCODER_SETTINGS: Mapping[str, Setting] = {
@@ -28,6 +30,7 @@ ENCODER_SETTINGS: Mapping[str, Setting] = {
     "filters": Setting(int, 250, "filters of the CNN", low=1),
     "width": Setting(int, 3, "words under a filter of the CNN", low=1),
     "dropout": Setting(float, None, "dropout", low=0.0, high=0.95),
+    **HF_SETTINGS,
 }
 TEXT_SETTINGS: Mapping[str, Setting] = {
     "text": Setting(str, "", "name of the text column; empty: guessed"),
@@ -74,11 +77,24 @@ TEXT_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "cnn": _CNN,
     "lstm": _LSTM,
 }
+# Of a pretrained encoder that is trained on: small steps, few passes.
+HF_PRESET: Mapping[str, Any] = {
+    "length": 128,
+    "dropout": 0.1,
+    "epochs": 3,
+    "batch_size": 16,
+    "learning_rate": 5e-5,
+}
 SEPARATE_PRESET: Mapping[str, Any] = {**_BAG, "dimension": 16}
 
 
 def build_text_model(settings: Mapping[str, Any], vocabulary: int, outputs: int) -> nn.Module:
     """The model that ``settings["model"]`` names."""
+    own = own_model(settings, {"vocabulary": vocabulary, "outputs": outputs})
+    if own is not None:
+        return own
+    if is_hf(settings["model"]):
+        return hf_model(settings, outputs)
     kind, dimension, dropout = settings["model"], settings["dimension"], settings["dropout"]
     if kind == "separate":
         return SeparateBags(vocabulary, outputs, dimension=dimension, dropout=dropout)
@@ -122,9 +138,9 @@ def split_of(settings: Mapping[str, Any]) -> Split:
 
 
 def encoding_of(settings: Mapping[str, Any]) -> Encoding:
-    """What decides the tokens."""
+    """What decides the tokens; a pretrained encoder brings its own."""
     return (
-        settings["tokenizer"],
+        settings["model"] if is_hf(settings["model"]) else settings["tokenizer"],
         settings["vocabulary"],
         settings["length"],
         settings["keep"],
@@ -165,10 +181,16 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
     test, valid, seed = split
     whole = split_text(source, test=test, valid=valid, seed=seed)
     kind, vocabulary, length, keep = encoding
-    tokenizer = train_tokenizer(whole.parts["train"].texts, kind, vocabulary)
     parts = whole.parts
     # All at once, so that a text has the same padding in whichever part it stands.
-    ids = encode(tokenizer, [text for part in parts.values() for text in part.texts], length, keep)
+    texts = [text for part in parts.values() for text in part.texts]
+    if is_hf(kind):
+        ids = hf_tokens(kind, texts, length, keep=keep)
+        encoder: TextEncoder = PretrainedTextEncoder(None, ids.shape[1], keep, kind)
+    else:
+        tokenizer = train_tokenizer(parts["train"].texts, kind, vocabulary)
+        ids = encode(tokenizer, texts, length, keep)
+        encoder = TextEncoder(tokenizer, ids.shape[1], keep)
     sizes = [len(part.texts) for part in parts.values()]
     description = Description(
         name=whole.name,
@@ -176,15 +198,15 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
         notes=whole.notes,
         fingerprint=whole.fingerprint,
         split=describe_split(source.parts, parts, seed),
-        facts={"classes": len(whole.classes), "vocabulary": tokenizer.get_vocab_size()},
+        facts={"classes": len(whole.classes), "vocabulary": encoder.vocabulary},
     )
     return TextTensors(
         ids=dict(zip(parts, torch.split(ids, sizes), strict=True)),
         labels={name: torch.from_numpy(part.labels) for name, part in parts.items()},
         classes=whole.classes,
-        vocabulary=tokenizer.get_vocab_size(),
+        vocabulary=encoder.vocabulary,
         description=description,
-        encoder=TextEncoder(tokenizer, ids.shape[1], keep),
+        encoder=encoder,
     )
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from lossmith.data.unlabelled import read_texts
 from lossmith.tasks.encoder import encode
+from lossmith.tasks.hf import PADDING, hf_tokens, hf_vocabulary
 from lossmith.tasks.reader import Question, Record, from_json, to_json
 
 TOKENIZER, ENCODER = "tokenizer.json", "encoder.json"
@@ -42,10 +44,13 @@ class TextEncoder:
             ENCODER: to_json(layout),
         }
 
-    @classmethod
-    def restore(cls, files: Mapping[str, bytes]) -> TextEncoder:
+    @staticmethod
+    def restore(files: Mapping[str, bytes]) -> TextEncoder:
         """The inverse of :meth:`files`."""
-        return cls(Tokenizer.from_str(files[TOKENIZER].decode()), **from_json(files[ENCODER]))
+        layout = from_json(files[ENCODER])
+        if "model" in layout:
+            return PretrainedTextEncoder(**layout)
+        return TextEncoder(Tokenizer.from_str(files[TOKENIZER].decode()), **layout)
 
     def outputs(self, model: nn.Module, question: Question) -> Iterator[Tensor]:
         """What the model says of each text of the source, some rows at a time."""
@@ -53,6 +58,31 @@ class TextEncoder:
         for texts in read_texts(question.source, question.settings["text"] or None):
             with torch.no_grad():
                 yield model(self.encode(texts))
+
+
+@dataclass(frozen=True)
+class PretrainedTextEncoder(TextEncoder):
+    """The same by the tokenizer of a pretrained encoder, which stays in the encoder's folder."""
+
+    tokenizer: None = None  # type: ignore[assignment]  # found by the name of the model
+    width: int = 0
+    keep: str = "first"
+    model: str = ""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return hf_vocabulary(self.model)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Token ids ``[N, width]``."""
+        ids = hf_tokens(self.model, texts, self.width, keep=self.keep)
+        return F.pad(ids, (0, self.width - ids.shape[1]), value=PADDING)
+
+    def files(self) -> dict[str, bytes]:
+        """Which encoder, and what lies between it and the model."""
+        layout = {"model": self.model, "width": self.width, "keep": self.keep}
+        return {ENCODER: to_json(layout)}
 
 
 def numbered(

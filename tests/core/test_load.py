@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lossmith.check.load import LoadError, load
+from lossmith.core.load import LoadError, load
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""From ``module:attribute``, ``file.py:attribute`` or a name of the registry to a loss."""
+"""From ``module:attribute``, ``file.py:attribute`` or a name of the registry to what it names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANY = 12  # names; a longer list says less than none
 
 
 class LoadError(ValueError):
-    """There is no such loss; the message says why and what to type."""
+    """There is no such thing; the message says why and what to type."""
 
 
 def load(text: str) -> tuple[Any, dict[str, object]]:
@@ -32,15 +32,25 @@ def load(text: str) -> tuple[Any, dict[str, object]]:
     >>> load("torch:softmx")
     Traceback (most recent call last):
         ...
-    lossmith.check.load.LoadError: torch has no 'softmx'. Did you mean 'softmax'?
+    lossmith.core.load.LoadError: torch has no 'softmx'. Did you mean 'softmax'?
     """
-    home, colon, name = text.rpartition(":")
+    home, colon, _ = text.rpartition(":")
     if not colon or "(" in home:
         return _of_registry(text)
+    return load_attribute(text), {}
+
+
+def load_attribute(text: str) -> Any:
+    """What ``file.py:Name`` or ``package.module:Name`` names: something that can be called.
+
+    >>> load_attribute("math:hypot")(3, 4)
+    5.0
+    """
+    home, _, name = text.rpartition(":")
     if not (home and name):
         raise LoadError(f"{text!r} does not read as file.py:Name or package.module:Name.")
     module = _from_file(Path(home)) if home.endswith(".py") else _from_package(home)
-    return _attribute(module, home, name), {}
+    return _attribute(module, home, name)
 
 
 def _of_registry(text: str) -> tuple[Any, dict[str, object]]:
@@ -67,7 +77,7 @@ def _from_file(path: Path) -> ModuleType:
     if known is not None and known.origin and Path(known.origin).resolve() == path:
         return _import(path.stem)
     # A file whose name another module has, or cannot have: under a name of its own.
-    spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module

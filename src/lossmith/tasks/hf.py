@@ -1,0 +1,225 @@
+"""A local pretrained encoder as a text model: ``--model hf:FOLDER``. Nothing is ever downloaded.
+
+FOLDER is what Hugging Face's ``save_pretrained`` leaves (config.json, weights, tokenizer), or a
+sentence-transformers folder, whose own pooling is then the default. The seam for other tasks is
+:func:`hf_tokens` and :class:`Encoder`: texts to token ids, token ids to one vector each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lossmith.core.own import HF
+from lossmith.tasks.settings import Setting
+
+PADDING = -1  # beside every vocabulary, so that no token can be mistaken for it
+POOLINGS = ("auto", "mean", "cls")
+HF_SETTINGS: Mapping[str, Setting] = {
+    "freeze": Setting(
+        str, "no", "whether a pretrained encoder stays as it is", choices=("no", "yes")
+    ),
+    "pooling": Setting(
+        str,
+        "auto",
+        "one vector of an encoder's many; auto: as its folder says, else the mean",
+        choices=POOLINGS,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What lies in an encoder's folder."""
+
+    transformer: Path
+    pooling: str
+    normalize: bool
+    longest: int | None  # tokens, where the folder says it
+
+
+def is_hf(model: object) -> bool:
+    """Whether a model is named as a pretrained encoder.
+
+    >>> is_hf("hf:models/tiny"), is_hf("bag")
+    (True, False)
+    """
+    return str(model).startswith(HF)
+
+
+@lru_cache(maxsize=8)
+def read_folder(model: str) -> Folder:
+    """Find the parts of an encoder's folder; a ValueError says what is missing."""
+    path = Path(model.removeprefix(HF)).expanduser()
+    if not path.is_dir():
+        raise ValueError(
+            f"model={model}: there is no folder {str(path)!r}. Expected a local folder with "
+            "config.json, weights and tokenizer; a name on a hub is not looked up."
+        )
+    pooling, normalize, longest, transformer = "mean", False, None, path
+    if (path / "modules.json").is_file():
+        for module in json.loads((path / "modules.json").read_text("utf-8")):
+            kind, where = str(module["type"]).rpartition(".")[2], path / str(module["path"])
+            if kind == "Transformer":
+                transformer = where
+                longest = _longest(where)
+            elif kind == "Pooling":
+                pooling = _pooling(model, where / "config.json")
+            elif kind == "Normalize":
+                normalize = True
+            else:
+                raise ValueError(
+                    f"model={model}: its module {kind} is not supported; expected Transformer, "
+                    "Pooling and Normalize."
+                )
+    if not (transformer / "config.json").is_file():
+        raise ValueError(
+            f"model={model}: {transformer} holds no config.json. Expected what "
+            "model.save_pretrained and tokenizer.save_pretrained leave in one folder."
+        )
+    return Folder(transformer, pooling, normalize, longest)
+
+
+def _longest(folder: Path) -> int | None:
+    path = folder / "sentence_bert_config.json"
+    found = json.loads(path.read_text("utf-8")).get("max_seq_length") if path.is_file() else None
+    return int(found) if found else None
+
+
+def _pooling(model: str, path: Path) -> str:
+    values = json.loads(path.read_text("utf-8"))
+    named = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
+    chosen = [name for key, name in named.items() if values.get(key)]
+    others = [key for key, on in values.items() if key.startswith("pooling_mode") and on is True]
+    if values.get("pooling_mode") in ("cls", "mean"):
+        return str(values["pooling_mode"])
+    if len(chosen) != 1 or len(others) != 1:
+        raise ValueError(
+            f"model={model}: {path} asks for {', '.join(others) or 'no pooling'}; expected the "
+            "mean or the cls token alone. Say which with --set pooling=mean."
+        )
+    return chosen[0]
+
+
+def transformers() -> Any:
+    """The package, quiet and off line; a ValueError says how to install it."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        import transformers as package
+    except ModuleNotFoundError:
+        raise ValueError(
+            'a model hf:FOLDER needs transformers. Install it with: pip install "lossmith[hf]"'
+        ) from None
+    package.utils.logging.set_verbosity_error()
+    package.utils.logging.disable_progress_bar()
+    return package
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(model: str) -> Any:
+    folder = read_folder(model)
+    try:
+        return transformers().AutoTokenizer.from_pretrained(
+            str(folder.transformer), local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"model={model}: its tokenizer cannot be read ({reason}).") from error
+
+
+def hf_tokens(model: str, texts: Sequence[str], length: int, *, keep: str = "first") -> Tensor:
+    """Token ids ``[N, L]`` of the texts, the special tokens included; padding is -1.
+
+    A text longer than ``length``, or than the encoder's folder allows, loses its end, or with
+    ``keep="last"`` its beginning.
+    """
+    tokenizer, longest = _tokenizer(model), read_folder(model).longest
+    tokenizer.truncation_side = "right" if keep == "first" else "left"
+    most = length if longest is None else min(length, longest)
+    rows = tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
+    ids = torch.full((len(rows), max(map(len, rows), default=1) or 1), PADDING, dtype=torch.int32)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.int32)
+    return ids
+
+
+def hf_vocabulary(model: str) -> int:
+    """How many tokens the encoder knows."""
+    return len(_tokenizer(model))
+
+
+class Encoder(nn.Module):
+    """Token ids to one vector each: a pretrained Transformer and its pooling."""
+
+    def __init__(self, model: str, *, pooling: str = "auto", freeze: bool = False) -> None:
+        super().__init__()
+        folder = read_folder(model)
+        try:
+            self.transformer: nn.Module = transformers().AutoModel.from_pretrained(
+                str(folder.transformer), local_files_only=True, dtype=torch.float32
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"model={model}: its weights cannot be read ({reason}).") from error
+        self.pooling = folder.pooling if pooling == "auto" else pooling
+        self.normalize, self.frozen = folder.normalize, freeze
+        self.dimension = int(self.transformer.config.hidden_size)  # type: ignore[union-attr]
+        if freeze:
+            self.transformer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """A frozen encoder has no dropout: its vectors are always the same."""
+        super().train(mode)
+        if self.frozen:
+            self.transformer.eval()
+        return self
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors ``[N, dimension]`` of token ids ``[N, L]``; padding is -1."""
+        ids = ids[:, : max(int((ids != PADDING).sum(dim=1).max()), 1)]  # padding stands behind
+        real = ids != PADDING
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden: Tensor = self.transformer(
+                input_ids=ids.clamp(min=0).long(), attention_mask=real.long()
+            ).last_hidden_state
+        if self.pooling == "cls":
+            vector = hidden[:, 0]
+        else:
+            kept = real.unsqueeze(-1).to(hidden.dtype)
+            vector = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+        return F.normalize(vector, dim=-1) if self.normalize else vector
+
+
+class EncoderHead(nn.Module):
+    """A pretrained encoder and one linear layer."""
+
+    def __init__(self, encoder: Encoder, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.dropout = encoder, nn.Dropout(dropout)
+        self.linear = nn.Linear(encoder.dimension, outputs)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits ``[N, outputs]`` of token ids ``[N, L]``."""
+        logits: Tensor = self.linear(self.dropout(self.encoder(ids)))
+        return logits
+
+
+def hf_model(settings: Mapping[str, Any], outputs: int) -> nn.Module:
+    """The model that ``settings`` ask for: ``model=hf:FOLDER``, ``freeze`` and ``pooling``."""
+    return EncoderHead(hf_encoder(settings), outputs, settings["dropout"])
+
+
+def hf_encoder(settings: Mapping[str, Any]) -> Encoder:
+    """The encoder alone, for a task that has a head of its own, or none."""
+    return Encoder(
+        settings["model"], pooling=settings["pooling"], freeze=settings["freeze"] == "yes"
+    )
