@@ -185,13 +185,14 @@ def loaded(path, **given):
 
 @pytest.mark.parametrize("given", [{}, {"model": "bag"}, {"score": "cosine"}, {"text": "title"}])
 def test_a_file_of_texts_is_found_out_and_learnt(posts, given):
-    problem, made = loaded(posts, epochs=3, learning_rate=0.03, batch_size=32, **given)
+    problem, made = loaded(posts, learning_rate=0.02, batch_size=16, negatives=3, **given)
     assert isinstance(problem, RecommendationProblem) and problem.items == 4
     assert problem.description.notes[0].startswith("Each row is a text, column 'title'")
-    learner = GradientLearner(TASK, problem, "warp", made, seed=0)
-    for _ in range(3):
+    # Of four items WARP's rank estimate is mostly 1, whose weight is log 1.
+    learner = GradientLearner(TASK, problem, "bpr", made, seed=0)
+    for _ in range(10):
         learner.epoch()
-    names = [find_metric(name, "recommendation") for name in ("precision@1", "recall@2", "mrr@4")]
+    names = [find_metric(name, "recommendation") for name in ("precision@1", "recall@2")]
     found = problem.evaluate(learner.model, "test", names)
     assert found["recall@2"] > 0.95 and found["precision@1"] > 0.95
 
