@@ -157,3 +157,10 @@ def test_identity_reads_as_yes_or_no():
     assert TASK.resolve({"identity": True})["identity"] is True
     with pytest.raises(ValueError, match="identity='maybe' is not a yes or no"):
         TASK.resolve({"identity": "maybe"})
+
+
+def test_lightfm_is_not_compared_where_it_would_lack_the_features():
+    with pytest.raises(ValueError, match="is given no features here"):
+        TASK.check_data("lightfm", problem())
+    TASK.check_data("lightfm", tiny.recommendation())
+    TASK.check_data("warp", problem())

@@ -234,6 +234,8 @@ class RecommendationTask(Task):
         assert isinstance(problem, RecommendationProblem)
         if self.is_peer(loss) and problem.texts is not None:
             raise ValueError(_NO_TEXTS.format(loss))
+        if self.is_peer(loss) and problem.features:
+            raise ValueError(f"{loss} is given no features here: leave it out, or the features.")
 
     def learner(
         self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int
@@ -248,8 +250,7 @@ class RecommendationTask(Task):
 
 
 _NO_TEXTS = (
-    "{} has no model of texts: LightFM knows users and items by their number and features. Leave "
-    "it out here."
+    "{} has no model of texts: LightFM knows users and items by their number. Leave it out here."
 )
 
 
