@@ -57,11 +57,17 @@ def test_a_list_in_a_cell_is_parsed_and_never_evaluated(write, tmp_path):
 )
 def test_a_text_and_no_user_means_texts_with_items(header, roles, texts, write):
     cells = ",".join("x" for _ in header.split(","))
-    path = write("t.csv", f"{header}\n{cells}\n")
-    assert is_text_items(path, **{"text": None, "user": None, **roles}) is texts
-    assert is_text_items(path.parent, **{"text": None, "user": None, **roles}) is bool(
-        roles.get("text")
-    )  # a folder is read by its train file
+    path = write("train.csv", f"{header}\n{cells}\n")
+    roles = {"text": None, "user": None, **roles}
+    assert is_text_items(path, **roles) is texts
+    assert is_text_items(path.parent, **roles) is texts  # a folder is read by its train file
+
+
+def test_other_folders_and_files_are_interactions(write):
+    folder = write("d/train.dat", "1::2::3::4\n").parent
+    write("d/test.csv", "text,tags\na,b\n")
+    assert not is_text_items(folder, text=None, user=None)
+    assert not is_text_items(write("u.data", "1\t2\t3\t881250949\n"), text=None, user=None)
 
 
 def test_what_was_guessed_and_left_out_is_said(write):
@@ -104,8 +110,8 @@ def test_copies_of_a_text_stay_on_one_side(write):
     }
     sides = [set(part.texts) for part in whole.parts.values()]
     assert sum(map(len, sides)) == len(set().union(*sides)) == 25
-    again = split_text_items(read_text_items(whole_path := write("t.csv", f"text,tags\n{lines}")))
-    assert whole_path.exists() and again.parts["test"].texts == whole.parts["test"].texts
+    again = split_text_items(read_text_items(write("t.csv", f"text,tags\n{lines}")), valid=0)
+    assert again.parts["test"].texts == whole.parts["test"].texts
 
 
 @pytest.mark.parametrize(

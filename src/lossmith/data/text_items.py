@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossmith.data.errors import DataError, listed
-from lossmith.data.files import existing, fingerprint
-from lossmith.data.interaction_files import header_columns
+from lossmith.data.files import existing, fingerprint, format_of
+from lossmith.data.interaction_files import ENDINGS, header_columns
 from lossmith.data.interactions import InteractionData, Pairs, make_interactions, unique_pairs
 from lossmith.data.labels import ordered, part_lists
 from lossmith.data.parts import ORDER, held_out, no_parts, part_files, split_parts
@@ -77,8 +77,8 @@ def is_text_items(path: str | Path, *, text: str | None, user: str | None) -> bo
     if text or user:
         return bool(text)
     path = existing(path)
-    file = part_files(path, SUFFIXES).get("train") if path.is_dir() else path
-    if file is None:
+    file = part_files(path, ENDINGS).get("train") if path.is_dir() else path
+    if file is None or format_of(file) not in SUFFIXES:
         return False
     columns = header_columns(file)
     try:
