@@ -45,6 +45,9 @@ class FakeTask:
             SimpleNamespace(name=n, higher_is_better=METRICS[n], definition="") for n in names
         )
 
+    def is_peer(self, loss: str) -> bool:
+        return False
+
     def check(self, loss: str, settings: dict[str, Any]) -> None:
         if loss.split("(")[0] not in GAINS:
             raise ValueError(f"there is no objective {loss!r}.{did_you_mean(loss, GAINS)}")

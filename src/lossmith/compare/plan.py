@@ -181,6 +181,7 @@ def make_plan(
     # To name the default metric is to ask for the same comparison.
     arms = [replace(arm, settings={**arm.settings, "metric": measured.name}) for arm in arms]
     description = _describe(task, data, given)
+    _check_peers(task, data, arms)
     _check_search(tune, description)
     plan = Plan(
         family=task.family,
@@ -294,6 +295,17 @@ def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description
         raise
     except ValueError as error:  # a setting and the data that do not go together
         raise PlanError(str(error)) from error
+
+
+def _check_peers(task: Task, data: str, arms: Sequence[Arm]) -> None:
+    for arm in arms:
+        if task.is_peer(arm.loss):
+            try:
+                task.check_data(arm.loss, task.problem(data, arm.settings))
+            except DataError:
+                raise
+            except ValueError as error:
+                raise PlanError(str(error)) from error
 
 
 def _check_search(tune: int, description: Description) -> None:

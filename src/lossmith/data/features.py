@@ -32,7 +32,7 @@ def feature_columns(table: Table, used: Sequence[str], given: str | None) -> lis
     found = [
         name
         for name in columns
-        if name not in used and normalised(name) not in IDENTIFIERS and _mostly_numbers(table, name)
+        if name not in used and normalised(name) not in IDENTIFIERS and holds_numbers(table, name)
     ]
     if not found:
         raise table.error(
@@ -108,7 +108,8 @@ def blank_note(parts: Mapping[str, Matrix]) -> list[str]:
     return [f"{values} blank among the features; the mean of the train part stands in."]
 
 
-def _mostly_numbers(table: Table, column: str) -> bool:
+def holds_numbers(table: Table, column: str) -> bool:
+    """Whether more of the column's values are numbers than anything else, blanks left aside."""
     values, bad = _numbers(table.frame.get_column(column))
     there = int((values.is_not_null() & ~values.is_nan()).fill_null(False).sum())
     return there > int(bad.sum())

@@ -76,7 +76,7 @@ def sole_log(folder: Path, *, user: str | None, item: str | None, value: str | N
     candidates: dict[Path, bool] = {}
     for file in sorted(folder.iterdir()):
         if file.is_file() and format_of(file) in ENDINGS:
-            columns = _columns(file)
+            columns = header_columns(file)
             try:
                 is_log = (
                     find_column(columns, USER, user, file) is not None
@@ -118,7 +118,8 @@ def id_list(path: Path) -> list[str] | None:
     return [" ".join(fields[:-1]) for fields in ids]
 
 
-def _columns(path: Path) -> list[str]:
+def header_columns(path: Path) -> list[str]:
+    """The names in the first line of a file, or those of its table; none where it has none."""
     if format_of(path) in (*SEPARATORS, *PLAIN) and path.suffix.lower() != ".gz":
         with path.open("rb") as file:
             header = file.readline().decode("utf-8-sig", errors="replace").strip()

@@ -184,6 +184,19 @@ def read_lists(table: Table, column: str) -> list[list[str]]:
     return [cell or [] for cell in _tag_lists(table, column, separator)]
 
 
+def part_lists(
+    tables: Mapping[str, Table], column: str
+) -> tuple[dict[str, list[list[str]]], list[str]]:
+    """:func:`read_lists` of each part, with one separator for all, and a note that names it."""
+    separator = _separator(tables, column)
+    lists = {
+        part: [cell or [] for cell in _tag_lists(table, column, separator)]
+        for part, table in tables.items()
+    }
+    notes = [f"Column {column!r}: entries are separated by {separator!r}."] if separator else []
+    return lists, notes
+
+
 def _separator(tables: Mapping[str, Table], column: str) -> str | None:
     """What separates tags in the cells of text that are no bracketed lists."""
     for mark in ("|", ";", ","):

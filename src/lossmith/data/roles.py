@@ -73,6 +73,17 @@ ITEM = Role(
         *("locationid", "poi", "poiid", "venue", "venueid", "doc", "docid", "repo", "repoid"),
     ),
 )
+# Where each row is a text: what belongs to it, one item or a list of them.
+ITEMS = Role(
+    "item",
+    "the items",
+    ("item", "items", "itemid", "tags", "hashtags"),
+    (
+        *("tag", "hashtag", "itemids", "labels", "topics", "categories", "genres", "products"),
+        *("product", "productid", "articles", "entities", "subjects", "calls"),
+    ),
+    ("label", "category", "topic", "genre"),
+)
 VALUE = Role(
     "value",
     "the value",

@@ -218,10 +218,17 @@ def _held_out(
     part: TextPart, share: float, rng: np.random.Generator, *, stratified: bool
 ) -> NDArray[np.bool_]:
     """Which rows to hold out: equal texts together, in each class the share of its rows."""
-    groups: dict[str, int] = {}
-    group = np.array(
-        [groups.setdefault(" ".join(text.split()), len(groups)) for text in part.texts]
-    )
+    group = text_groups(part.texts)
     _, first = np.unique(group, return_index=True)
     stratum = part.labels[first] if stratified else np.zeros(len(first), dtype=np.int64)
     return held_out(group, stratum, share, rng)
+
+
+def text_groups(texts: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each text, the same for texts that differ in white space alone.
+
+    >>> text_groups(["a b", "c", "a  b"]).tolist()
+    [0, 1, 0]
+    """
+    groups: dict[str, int] = {}
+    return np.array([groups.setdefault(" ".join(text.split()), len(groups)) for text in texts])

@@ -1,4 +1,4 @@
-"""Interactions to a ranking of all items for each user."""
+"""Users, or texts, to a ranking of all items."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from torch import Tensor, nn
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
-from lossmith.data.embedded import embedded
-from lossmith.data.interactions import InteractionData, read_interactions, split_interactions
+from lossmith.data.interactions import InteractionData
+from lossmith.data.side_features import SideFeatures
 from lossmith.kernels.factor_warp import factor_warp
 from lossmith.kernels.known_items import KnownItems
-from lossmith.kernels.violators import dot_scores, sample_violators
 from lossmith.metrics.recommendation import top_k_metrics
-from lossmith.tasks.factorization import Factorization
+from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
 from lossmith.tasks.reader import Reader
+from lossmith.tasks.recommendation_data import TEXT_MODELS, USER_MODELS, Loaded, Texts, load
+from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
 from lossmith.tasks.settings import COMMON, Setting
-from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
-from lossmith.tasks.text import shuffled_batches
+from lossmith.tasks.tagspace import build_text_items
+from lossmith.tasks.task import Description, Learner, Problem, Task
+from lossmith.tasks.text import ENCODER_SETTINGS, shuffled_batches
 
 USERS_AT_ONCE = 256
 
 
-class Batch:
-    """Positive pairs, with the settings and the random state that draw negatives for them."""
+class RecommendationProblem(Problem):
+    """Pairs (user, item) that happened; everything else is unknown, mostly no.
+
+    With ``texts`` each user is a text, which no other part has.
+    """
 
     def __init__(
-        self, users: Tensor, items: Tensor, settings: Mapping[str, Any], generator: torch.Generator
+        self,
+        data: InteractionData,
+        description: Description,
+        texts: Texts | None = None,
+        features: Mapping[str, SideFeatures] | None = None,
     ) -> None:
-        self.users, self.items = users, items
-        self.settings, self.generator = settings, generator
-
-
-class RecommendationProblem(Problem):
-    """Pairs (user, item) that happened; everything else is unknown, mostly no."""
-
-    def __init__(self, data: InteractionData, description: Description) -> None:
-        self.data = data
-        self.users, self.items = data.users, data.items
-        self.description = description
+        self.data, self.users, self.items = data, data.users, data.items
+        self.description, self.texts, self.features = description, texts, dict(features or {})
         self.pairs = {
             name: (torch.from_numpy(part.users), torch.from_numpy(part.items))
             for name, part in data.parts.items()
@@ -55,7 +55,18 @@ class RecommendationProblem(Problem):
         self.known = self.taken["train"]
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
-        """Matrix factorisation."""
+        """Matrix factorisation, with features where there are any, or a model of texts."""
+        if self.texts is not None:
+            return build_text_items(settings, self.texts.ids, self.texts.vocabulary, self.items)
+        if self.features:
+            return FeatureFactorization(
+                self.users,
+                self.items,
+                user_features=self.features.get("user"),
+                item_features=self.features.get("item"),
+                dimension=settings["dimension"],
+                identity=settings["identity"],
+            )
         return Factorization(self.users, self.items, dimension=settings["dimension"])
 
     def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
@@ -71,16 +82,18 @@ class RecommendationProblem(Problem):
 
     def reader(self) -> Reader:
         """The names of users and items, and who has taken what."""
+        if self.texts is not None or self.features:
+            return super().reader()  # whose error says that it is not kept
         from lossmith.tasks.recommendation_reader import RecommendationReader
 
         return RecommendationReader(self.data)
 
     def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
         """The objective on one batch, and the penalty on the vectors that the batch used."""
-        assert isinstance(model, Factorization)
-        if _is_fused(objective):
+        assert isinstance(model, VectorModel)
+        if isinstance(model, Factorization) and _is_fused(objective):
             return self.fused_warp(model, batch, objective)
-        value, penalty = _FEEDS[feed](self, model, batch, objective)
+        value, penalty = FEEDS[feed](self, model, batch, objective)
         l2 = batch.settings["l2"]
         return value + l2 * penalty.mean() if l2 > 0 else value
 
@@ -92,7 +105,7 @@ class RecommendationProblem(Problem):
             model.item_bias.weight.squeeze(-1),
             batch.users,
             batch.items,
-            margin=_margin(objective),
+            margin=margin_of(objective),
             weighting=objective.weighting,
             max_trials=batch.settings["max_trials"],
             known=self.known,
@@ -108,6 +121,8 @@ class RecommendationProblem(Problem):
     @torch.no_grad()
     def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
         """Each metric over all items, the user's training items left out, mean over users."""
+        if isinstance(model, nn.Module):
+            model.eval()
         sums = {metric.name: 0.0 for metric in metrics}
         counts = dict.fromkeys(sums, 0)
         users, _ = self.pairs[part]
@@ -125,117 +140,61 @@ class RecommendationProblem(Problem):
         return {name: sums[name] / counts[name] if counts[name] else math.nan for name in sums}
 
 
-# The value of the objective, and the penalty of each pair of the batch.
-Fed = tuple[Tensor, Tensor]
-
-
-def _pairwise(
-    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
-) -> Fed:
-    """Each positive against uniform true negatives."""
-    items, real = problem.negatives(batch, batch.settings["negatives"])
-    scores, penalty = model(batch.users, torch.cat([batch.items.unsqueeze(-1), items], dim=-1))
-    negative = scores[:, 1:]
-    return objective(scores[:, :1].expand_as(negative), negative, mask=real), penalty
-
-
-def _pointwise(
-    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
-) -> Fed:
-    """Positives are yes; uniform true negatives are no."""
-    items, real = problem.negatives(batch, batch.settings["negatives"])
-    scores, penalty = model(batch.users, torch.cat([batch.items.unsqueeze(-1), items], dim=-1))
-    mask = torch.cat([torch.ones_like(real[:, :1]), real], dim=-1)
-    target = torch.zeros_like(scores)
-    target[:, 0] = 1
-    return objective(scores, target, mask=mask), penalty
-
-
-def _draws(
-    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
-) -> Fed:
-    """WARP's sampler: the first violator of each positive, and the trials it took."""
-    margin = _margin(objective)
-    with torch.no_grad():
-        score = dot_scores(
-            model.users(batch.users), model.items.weight, model.item_bias.weight.squeeze(-1)
-        )
-    drawn = sample_violators(
-        score,
-        batch.items,
-        num_items=problem.items,
-        margin=margin,
-        max_trials=batch.settings["max_trials"],
-        known=problem.known.rows(batch.users),
-        generator=batch.generator,
-    )
-    scores, penalty = model(batch.users, torch.stack([batch.items, drawn.item], dim=-1))
-    # Where no violator was found item 0 stands in, which costs nothing and must not shrink either.
-    stand_in = model.items.weight[0].square().sum()
-    penalty = penalty - torch.where(drawn.found, 0.0, stand_in)
-    value = objective(
-        scores[:, 0],
-        scores[:, 1:],
-        num_items=problem.items,
-        trials=drawn.trials.unsqueeze(-1),
-        mask=drawn.found.unsqueeze(-1),
-    )
-    return value, penalty
-
-
 def _is_fused(objective: Objective) -> bool:
     """Whether the fused form of WARP has every knob that was given."""
     return objective.spec.name == "warp" and objective.given.keys() <= {"margin", "weighting"}
 
 
-def _margin(objective: Objective) -> float:
-    margin = objective.given.get("margin", objective.spec.knobs["margin"].default)
-    if not isinstance(margin, (int, float)):
-        raise ValueError(f"{objective.text}: margin={margin!r} is not a number.")
-    return margin
-
-
-def _catalogue(
-    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
-) -> Fed:
-    """Each positive against every item that its user has not taken."""
-    free = ~problem.known.dense(batch.users)
-    scores, penalty = model(batch.users, batch.items.unsqueeze(-1))
-    return objective(scores.squeeze(-1), model.all_scores(batch.users), mask=free), penalty
-
-
-def _softmax(
-    problem: RecommendationProblem, model: Factorization, batch: Batch, objective: Objective
-) -> Fed:
-    """The item taken as a class among all items."""
-    _, penalty = model(batch.users, batch.items.unsqueeze(-1))
-    return objective(model.all_scores(batch.users), batch.items), penalty
-
-
-_FEEDS = {
-    "positive+draws": _draws,
-    "positive+negative": _pairwise,
-    "positive+catalogue": _catalogue,
-    "logits+binary": _pointwise,
-    "logits+class": _softmax,
-}
+MODELS = ("auto", *USER_MODELS, *TEXT_MODELS)
 
 RECOMMENDATION_SETTINGS: Mapping[str, Setting] = {
     "user": Setting(str, "", "name of the user column; empty: guessed"),
     "item": Setting(str, "", "name of the item column; empty: guessed"),
     "value": Setting(str, "", "name of the rating or count column; empty: guessed"),
     "minimum": Setting(float, None, "smallest rating that counts as an interaction; empty: any"),
-    "dimension": Setting(int, 64, "size of the user and item vectors", low=1),
+    "text": Setting(str, "", "name of the text column, where each row is a text with its items"),
+    "user_features": Setting(str, "", "file of features of the users, with a column of ids"),
+    "item_features": Setting(str, "", "file of features of the items, with a column of ids"),
+    "identity": Setting(bool, True, "whether users and items have vectors of their own too"),
+    "dimension": Setting(int, 64, "size of the vectors of users, items and words", low=1),
     "negatives": Setting(
         int, 1, "uniform negatives per positive, for the losses that take them", low=1
     ),
     "max_trials": Setting(int, 50, "draws in search of a violator, for WARP", low=1),
+    "softmax": Setting(
+        int, 0, "uniform negatives of a softmax over classes; 0: the whole catalogue", low=0
+    ),
     "l2": Setting(float, 0.0, "penalty on the squared vectors that a batch used", low=0.0),
 }
 
 
+# What reads a text, and how a text and an item are compared.
+TEXT_ITEM_SETTINGS: Mapping[str, Setting] = {
+    "score": Setting(
+        str, "dot", "of a text and an item: dot product or cosine", choices=("dot", "cosine")
+    ),
+    "scale": Setting(
+        float, 10.0, "what a cosine is multiplied by; a margin of 1 is 1 / scale of it", low=1e-3
+    ),
+    **{name: ENCODER_SETTINGS[name] for name in ("keep", "tokenizer", "vocabulary", "length")},
+    "filters": Setting(int, 256, "filters of tagspace", low=1),
+    "width": Setting(int, 5, "words under a filter of tagspace", low=1),
+    "dropout": Setting(float, 0.0, "dropout of the text models", low=0.0, high=0.95),
+}
+# One for all models, so that the data may decide which of them it is.
+PRESET: Mapping[str, Any] = {
+    "epochs": 30,
+    "batch_size": 1024,
+    "learning_rate": 3e-3,
+    "tokenizer": "words",
+    "vocabulary": 20_000,
+    "length": 64,
+    "keep": "first",
+}
+
+
 class RecommendationTask(Task):
-    """Interactions to a ranking of all items."""
+    """Interactions, or texts with items, to a ranking of all items."""
 
     family = "recommendation"
     default_losses = ("binary_cross_entropy", "bpr", "warp")
@@ -243,11 +202,17 @@ class RecommendationTask(Task):
     metric_names = ("precision@10", "recall@10", "ndcg@10", "auc")
     peers = ("lightfm(loss='warp')",)
     filled_in = frozenset({"num_items"})
-    presets = {"factorization": {"epochs": 30, "batch_size": 1024, "learning_rate": 3e-3}}
+    presets = dict.fromkeys(MODELS, PRESET)
     settings = {
-        "model": Setting(str, "factorization", "reference model", choices=("factorization",)),
+        "model": Setting(
+            str,
+            "auto",
+            "reference model; auto: factorization of users and items, tagspace of texts",
+            choices=MODELS,
+        ),
         **COMMON,
         **RECOMMENDATION_SETTINGS,
+        **TEXT_ITEM_SETTINGS,
     }
     feeds = {
         "positive+draws": (
@@ -258,6 +223,9 @@ class RecommendationTask(Task):
         "positive+catalogue": "objective(positive, scores, mask=true_negative)  # [B], [B, N]",
         "logits+binary": "objective(scores, target)  # both [B, K]; target 1 = taken, 0 = drawn",
         "logits+class": "objective(scores, item)  # [B, N] over all items, [B] the item taken",
+        "scores+relevance": "objective(scores, taken)  # both [B, N]; 1 = taken, 0 = not",
+        "logits+partial": "objective(scores, taken)  # both [B, N]; 1 = taken, 0 = not",
+        "logits+distribution": "objective(scores, share)  # both [B, N]; rows of share sum to 1",
     }
 
     def check(self, loss: str, settings: Mapping[str, Any]) -> None:
@@ -266,16 +234,22 @@ class RecommendationTask(Task):
             from lossmith.tasks.lightfm import check_knobs
 
             check_knobs(loss)
+            if settings["text"] or settings["model"] in TEXT_MODELS:
+                raise ValueError(_NO_TEXTS.format(loss))
         else:
             super().check(loss, settings)
 
     def problem(self, data: str, settings: Mapping[str, Any]) -> RecommendationProblem:
         """The data in tensors."""
-        return _load(
-            data,
-            (settings["user"], settings["item"], settings["value"], settings["minimum"]),
-            (settings["test"], settings["valid"], settings["split_seed"]),
-        )
+        return _problem(load(data, settings))
+
+    def check_data(self, loss: str, problem: Problem) -> None:
+        """Raise for LightFM on what it has no model for."""
+        assert isinstance(problem, RecommendationProblem)
+        if self.is_peer(loss) and problem.texts is not None:
+            raise ValueError(_NO_TEXTS.format(loss))
+        if self.is_peer(loss) and problem.features:
+            raise ValueError(f"{loss} is given no features here: leave it out, or the features.")
 
     def restore(self, files: Mapping[str, bytes]) -> Reader:
         """The names of users and items, and who has taken what."""
@@ -295,30 +269,15 @@ class RecommendationTask(Task):
         return super().learner(problem, loss, settings, seed)
 
 
-@lru_cache(maxsize=2)
-def _load(
-    data: str, roles: tuple[str, str, str, float | None], split: tuple[float, float, int]
-) -> RecommendationProblem:
-    user, item, value, minimum = roles
-    test, valid, seed = split
-    if data == "embedded":
-        found = embedded("recommendation")
-        assert isinstance(found, InteractionData)
-        source = found
-    else:
-        source = read_interactions(
-            data, user=user or None, item=item or None, value=value or None, minimum=minimum
-        )
-    whole = split_interactions(source, test=test, valid=valid, seed=seed)
-    description = Description(
-        name=whole.name,
-        rows={name: len(part.users) for name, part in whole.parts.items()},
-        notes=whole.notes,
-        fingerprint=whole.fingerprint,
-        split=describe_split(source.parts, whole.parts, seed),
-        facts={"users": whole.users, "items": whole.items},
-    )
-    return RecommendationProblem(whole, description)
+_NO_TEXTS = (
+    "{} has no model of texts: LightFM knows users and items by their number. Leave it out here."
+)
+
+
+# A model's data are read once per process; Loaded is compared by identity, as it is cached itself.
+@lru_cache(maxsize=4)
+def _problem(loaded: Loaded) -> RecommendationProblem:
+    return RecommendationProblem(loaded.data, loaded.description, loaded.texts, loaded.features)
 
 
 TASK = RecommendationTask()

@@ -28,7 +28,7 @@ class Setting:
             return None
         try:
             read = self._convert(value)
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"{name}={value!r} is not a {_KIND_NAMES[self.kind]} ({self.help})."
             ) from None
@@ -46,7 +46,9 @@ class Setting:
     def _convert(self, value: Any) -> Any:
         if self.kind is int and isinstance(value, float) and not value.is_integer():
             raise ValueError
-        if isinstance(value, bool) and self.kind is not bool:
+        if self.kind is bool:
+            return _ANSWERS[str(value).strip().lower()]
+        if isinstance(value, bool):
             raise TypeError
         read = self.kind(value)
         # NaN is neither below nor above a bound, and no setting means anything at infinity.
@@ -68,6 +70,10 @@ class ModelSetting(Setting):
         return super().read(name, value)
 
 
+_ANSWERS = {
+    **dict.fromkeys(("yes", "true", "1", "on"), True),
+    **dict.fromkeys(("no", "false", "0", "off"), False),
+}
 _KIND_NAMES = {int: "whole number", float: "finite number", str: "text", bool: "yes or no"}
 
 # What every task has. A default of None is filled in by the preset of the model.

@@ -196,6 +196,9 @@ class Task(ABC):
                 "out for the mean, or take reduction='sum'."
             )
 
+    def check_data(self, loss: str, problem: Problem) -> None:  # noqa: B027  # most refuse nothing
+        """Raise unless a peer can train on this data; objectives train on whatever a task reads."""
+
     def describe(self, data: str, settings: Mapping[str, Any]) -> Description:
         """What the data is, after reading it."""
         return self.problem(data, settings).description
