@@ -230,8 +230,8 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_family_without_embedded_data_is_named() -> None:
-    with pytest.raises(ValueError, match="'retrieval' has no embedded data"):
-        embedded("retrieval")
+    with pytest.raises(ValueError, match="'translation' has no embedded data"):
+        embedded("translation")
 
 
 # ---------------------------------------------------------------------------- progress

@@ -80,6 +80,14 @@ def compare(
     query: Annotated[
         str | None, typer.Option(help="Column with the query.", rich_help_panel=COLUMNS)
     ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(help="Column with the relevant document.", rich_help_panel=COLUMNS),
+    ] = None,
+    negative: Annotated[
+        str | None,
+        typer.Option(help="Columns with documents that are not.", rich_help_panel=COLUMNS),
+    ] = None,
     user: Annotated[
         str | None, typer.Option(help="Column with the user.", rich_help_panel=COLUMNS)
     ] = None,
@@ -144,6 +152,8 @@ def compare(
         "target": target,
         "features": features,
         "query": query,
+        "positive": positive,
+        "negative": negative,
         "user": user,
         "item": item,
         "source": source,
