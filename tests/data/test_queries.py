@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossmith.data.embedded import embedded
 from lossmith.data.errors import DataError
 from lossmith.data.queries import RetrievalData, gather, make_retrieval, split_retrieval
 from lossmith.data.query_files import read_retrieval
@@ -172,7 +171,7 @@ def test_mistakes_in_judgements_are_named_with_their_line(tmp_path, rows, compla
             r"corpus\.jsonl:2: the id 'd1' stands in line 1 already",
         ),
         ("queries.jsonl", '{"_id": "q0", "text": " "}', r"queries\.jsonl:1: the query 'q0' is bla"),
-        ("qrels/train.tsv", "q0\td1\t1\n", "Put a line that names them above"),
+        ("qrels/train.tsv", "q0\td1\t1\nq1\t3\t1\n", "Put a line that names them above"),
     ],
 )
 def test_mistakes_in_a_folder_are_named_with_their_line(tmp_path, file, text, complaint):
@@ -229,19 +228,7 @@ def test_too_few_queries_to_hold_some_out_is_an_error():
         split_retrieval(many(3))
 
 
-# ---------------------------------------------------------------------------- embedded
-
-
-def test_docstrings_ask_for_code_that_does_not_hold_them(small_library):
-    data = embedded("retrieval")
-    assert embedded("retrieval").fingerprint == data.fingerprint
-    train, test = data.parts["train"], data.parts["test"]
-    assert len(train) > 500 and 0.1 < len(test) / (len(train) + len(test)) < 0.3
-    assert not set(train.texts) & set(test.texts)
-    assert len(set(data.documents)) == len(data.documents)
-    shown = 0
-    for query, document in zip(train.query[:300], train.document[:300], strict=True):
-        code, asked = data.documents[document], train.texts[query]
-        assert code.startswith(("def ", "async def "))
-        shown += asked in code
-    assert shown == 0
+def test_a_document_that_is_both_counts_as_relevant_and_a_query_without_any_is_left_out():
+    part, left_out = gather([("a", 3, 0.0), ("a", 3, 2.0), ("b", 1, 0.0), ("a", 1, -1.0)])
+    assert (part.texts, left_out) == (["a"], 1)
+    assert part.document.tolist() == [1, 3] and part.grade.tolist() == [0, 2]

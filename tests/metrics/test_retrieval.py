@@ -70,7 +70,7 @@ def test_values_are_those_of_ir_measures(seed, ties):
     scores, relevance = random_case(seed, ties=ties)
 
     def name(document):  # trec_eval ranks equal scores by name, higher first
-        return f"{1000 - document}"
+        return f"{2000 - document}"
 
     qrels = [
         ir_measures.Qrel(str(q), name(d), int(grade))
@@ -85,6 +85,8 @@ def test_values_are_those_of_ir_measures(seed, ties):
     ]
     theirs = {"ndcg@3": nDCG @ 3, "ndcg@10": nDCG @ 10, "recall@1": R @ 1, "recall@10": R @ 10,
               "map": AP, "mrr@10": RR @ 10, "mrr@2": RR @ 2}  # fmt: skip
+    if ties:  # its reciprocal rank is another script's, with another order of equal scores
+        theirs = {key: measure for key, measure in theirs.items() if "mrr" not in key}
     ours = all_metrics(scores, relevance)
     for key, measure in theirs.items():
         for one in ir_measures.iter_calc([measure], qrels, run):

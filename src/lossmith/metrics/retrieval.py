@@ -194,6 +194,7 @@ def _where_relevant(found: Found, value: Tensor) -> Tensor:
 def _found(scores: Tensor, relevance: Tensor) -> Found:
     """The relevant documents of a whole table of grades, and their ranks."""
     check_same_shape(scores=scores, relevance=relevance)
+    _check_table(scores)
     good = relevance.isfinite() & (relevance >= 0)
     check_values("relevance", relevance, good, "a grade, 0 or more")
     most = max(1, int(count_true(relevance > 0).amax())) if relevance.numel() else 1
@@ -202,12 +203,7 @@ def _found(scores: Tensor, relevance: Tensor) -> Found:
 
 
 def _ranked(scores: Tensor, documents: Tensor, grades: Tensor) -> Found:
-    check_float(scores=scores)
-    if scores.dim() != 2 or scores.shape[1] == 0:
-        raise ValueError(
-            f"scores {shape_text(scores)} must be [Q, N]: a row for each query, a column for each "
-            "document of the corpus."
-        )
+    _check_table(scores)
     check_same_shape(documents=documents, grades=grades)
     check_values("scores", scores, ~scores.isnan(), "a number; a model that diverged gives NaN")
     scores, documents = finite_scores(scores), documents.long()
@@ -217,6 +213,15 @@ def _ranked(scores: Tensor, documents: Tensor, grades: Tensor) -> Found:
     ranks = torch.where(grades > 0, ranks, scores.shape[1] + 1)
     order = ranks.sort(dim=-1, stable=True).indices
     return Found(ranks.gather(-1, order), grades.double().gather(-1, order))
+
+
+def _check_table(scores: Tensor) -> None:
+    check_float(scores=scores)
+    if scores.dim() != 2 or scores.shape[1] == 0:
+        raise ValueError(
+            f"scores {shape_text(scores)} must be [Q, N]: a row for each query, a column for each "
+            "document of the corpus."
+        )
 
 
 def _count_above(scores: Tensor, documents: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from lossmith.tasks.relevant import Batch, Judged
 from lossmith.tasks.settings import COMMON, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import ENCODER_SETTINGS, TEXT_PRESETS, Encoding, encoding_of, split_of
-from lossmith.tasks.towers import TwoTowers, build_towers
+from lossmith.tasks.towers import TwoTowers, build_towers, rarity_of
 
 SCORES_AT_ONCE = 1 << 24  # of queries x documents: 64 MB
 
@@ -37,13 +37,14 @@ class RetrievalProblem(Problem):
         vocabulary: int,
         description: Description,
     ) -> None:
-        self.data, self.vocabulary, self.description = data, vocabulary, description
+        self.data, self.description = data, description
+        self.rarity = rarity_of(documents, vocabulary)
         self.documents, self.queries = documents, queries
         self.judged = {part: Judged(own, len(documents)) for part, own in data.parts.items()}
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """Two towers."""
-        return build_towers(settings, self.vocabulary)
+        return build_towers(settings, self.rarity)
 
     def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
         """Pairs of a query and a relevant document."""
@@ -295,7 +296,9 @@ def retrieval_problem(
     kind, vocabulary, length, keep = encoding
     parts = whole.parts
     # The corpus is what is searched, so it is known before any query of the test is.
-    tokenizer = train_tokenizer([*parts["train"].texts, *whole.documents], kind, vocabulary)
+    corpus = [document.lower() for document in whole.documents]
+    asked = [text.lower() for part in parts.values() for text in part.texts]
+    tokenizer = train_tokenizer([*asked[: len(parts["train"])], *corpus], kind, vocabulary)
     pairs = sum(part.relevant for part in parts.values())
     note = f"{len(whole.documents):,} documents are ranked for each query."
     size = tokenizer.get_vocab_size()
@@ -307,12 +310,11 @@ def retrieval_problem(
         split=describe_split(source.parts, parts, seed),
         facts={"documents": len(whole.documents), "pairs": pairs, "vocabulary": size},
     )
-    texts = [text for part in parts.values() for text in part.texts]
     # All at once, so that a query has the same padding in whichever part it stands.
-    queries = encode(tokenizer, texts, length, keep)
+    queries = encode(tokenizer, asked, length, keep)
     return RetrievalProblem(
         whole,
-        encode(tokenizer, whole.documents, length, keep),
+        encode(tokenizer, corpus, length, keep),
         dict(zip(parts, torch.split(queries, [len(p) for p in parts.values()]), strict=True)),
         size,
         description,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lossmith.core.numerics import full_precision, unit_vectors
 from lossmith.tasks.text import build_text_model
+from lossmith.tasks.text_models import Bag
 
 TEXTS_AT_ONCE = 512  # of a corpus that is encoded
 
@@ -49,7 +50,37 @@ class TwoTowers(nn.Module):
             return vectors @ index.T
 
 
-def build_towers(settings: Mapping[str, Any], vocabulary: int) -> TwoTowers:
-    """The towers that the settings ask for, on the encoder that ``settings["model"]`` names."""
-    encoder = build_text_model(settings, vocabulary, outputs=settings["size"])
+@torch.no_grad()
+def start_from_words(bag: Bag, rarity: Tensor) -> None:
+    """Let the cosine of two bags begin as that of their words, the rare ones counting most.
+
+    Random vectors are nearly orthogonal and an orthogonal projection keeps their angles, so an
+    untrained bag finds what shares rare words: the loss starts from there, not from nothing.
+    """
+    bag.embedding.weight.mul_(rarity.unsqueeze(1))
+    nn.init.orthogonal_(bag.linear.weight)
+    nn.init.zeros_(bag.linear.bias)
+
+
+def rarity_of(ids: Tensor, vocabulary: int) -> Tensor:
+    """``log(1 + N / (1 + n))`` for each token, in n of N texts ``[N, L]``.
+
+    >>> rarity_of(torch.tensor([[1, 1, 2], [1, 0, 0]]), 4)[1:].exp() - 1
+    tensor([0.6667, 1.0000, 2.0000])
+    """
+    ordered = ids.long().sort(dim=1).values
+    again = torch.zeros_like(ordered, dtype=torch.bool)
+    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    texts = torch.bincount(ordered[~again], minlength=vocabulary)
+    return torch.log1p(len(ids) / (1.0 + texts))
+
+
+def build_towers(settings: Mapping[str, Any], rarity: Tensor) -> TwoTowers:
+    """The towers that the settings ask for, on the encoder that ``settings["model"]`` names.
+
+    ``rarity`` has the inverse document frequency of each token of the vocabulary.
+    """
+    encoder = build_text_model(settings, len(rarity), outputs=settings["size"])
+    if isinstance(encoder, Bag):
+        start_from_words(encoder, rarity)
     return TwoTowers(encoder, shared=settings["towers"] == "shared")
