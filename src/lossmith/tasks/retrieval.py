@@ -176,10 +176,17 @@ _FEEDS = {
     "scores+relevance": _lists,
 }
 
-_SIZES = {"dimension": 128, "size": 128, "vocabulary": 20000, "length": 256, "keep": "first"}
+_SIZES = {
+    "dimension": 256,
+    "size": 256,
+    "vocabulary": 20000,
+    "length": 256,
+    "keep": "first",
+    "learning_rate": 1e-3,
+}
 RETRIEVAL_PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "bag": {**TEXT_PRESETS["subword_bag"], **_SIZES},
-    "cnn": {**TEXT_PRESETS["cnn"], **_SIZES, "tokenizer": "subwords", "batch_size": 128},
+    "bag": {**TEXT_PRESETS["bag"], **_SIZES},
+    "cnn": {**TEXT_PRESETS["cnn"], **_SIZES, "batch_size": 128},
 }
 RETRIEVAL_SETTINGS: Mapping[str, Setting] = {
     "query": Setting(str, "", "name of the query column; empty: guessed"),
@@ -210,7 +217,7 @@ class RetrievalTask(Task):
     """Queries to a ranking of a whole corpus."""
 
     family = "retrieval"
-    default_losses = ("triplet", "info_nce", "multi_similarity")
+    default_losses = ("triplet", "sigmoid_contrastive", "info_nce")
     metric_names = ("ndcg@10", "mrr@10", "recall@10", "recall@100", "map")
     peers = ("bm25",)
     presets = RETRIEVAL_PRESETS
@@ -296,8 +303,8 @@ def retrieval_problem(
     kind, vocabulary, length, keep = encoding
     parts = whole.parts
     # The corpus is what is searched, so it is known before any query of the test is.
-    corpus = [document.lower() for document in whole.documents]
-    asked = [text.lower() for part in parts.values() for text in part.texts]
+    corpus = [plain(document) for document in whole.documents]
+    asked = [plain(text) for part in parts.values() for text in part.texts]
     tokenizer = train_tokenizer([*asked[: len(parts["train"])], *corpus], kind, vocabulary)
     pairs = sum(part.relevant for part in parts.values())
     note = f"{len(whole.documents):,} documents are ranked for each query."
@@ -319,6 +326,15 @@ def retrieval_problem(
         size,
         description,
     )
+
+
+def plain(text: str) -> str:
+    """The text as both towers read it: lower case, and an identifier is its words.
+
+    >>> plain("Call set_value")
+    'call set value'
+    """
+    return text.lower().replace("_", " ")
 
 
 TASK = RetrievalTask()
