@@ -188,6 +188,21 @@ def test_what_does_not_parse_is_passed_over() -> None:
 # ---------------------------------------------------------------------------- the cache
 
 
+def test_docstrings_ask_for_code_that_does_not_hold_them(small_library: Path) -> None:
+    data = embedded("retrieval")
+    assert embedded("retrieval").fingerprint == data.fingerprint
+    train, test = data.parts["train"], data.parts["test"]
+    assert len(train) > 500 and 0.1 < len(test) / (len(train) + len(test)) < 0.3
+    assert not set(train.texts) & set(test.texts)
+    assert len(set(data.documents)) == len(data.documents)
+    shown = 0
+    for query, document in zip(train.query[:300], train.document[:300], strict=True):
+        code, asked = data.documents[document], train.texts[query]
+        assert code.startswith(("def ", "async def "))
+        shown += asked in code
+    assert shown == 0
+
+
 def test_the_cache_is_used_and_rebuilt_when_it_is_damaged(small_library: Path) -> None:
     first = embedded("recommendation")
     (file,) = small_library.iterdir()  # no temporary file is left beside it
@@ -230,8 +245,8 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_family_without_embedded_data_is_named() -> None:
-    with pytest.raises(ValueError, match="'retrieval' has no embedded data"):
-        embedded("retrieval")
+    with pytest.raises(ValueError, match="'translation' has no embedded data"):
+        embedded("translation")
 
 
 # ---------------------------------------------------------------------------- progress

@@ -14,6 +14,7 @@ from lossmith.core.spec import find
 from lossmith.data.interactions import make_interactions, unique_pairs
 from lossmith.data.lists import Lists, make_ranking
 from lossmith.data.parallel import ParallelPart
+from lossmith.data.queries import gather, make_retrieval
 from lossmith.tasks.classification import ClassificationProblem
 from lossmith.tasks.codec import Codec
 from lossmith.tasks.feature_models import Perceptron
@@ -24,6 +25,8 @@ from lossmith.tasks.ranking import RankingProblem
 from lossmith.tasks.recommendation import Batch, RecommendationProblem
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.regression import RegressionProblem
+from lossmith.tasks.relevant import Batch as JudgedBatch
+from lossmith.tasks.retrieval import RetrievalProblem
 from lossmith.tasks.tagging import TaggingProblem
 from lossmith.tasks.task import Description
 from lossmith.tasks.text import TextTensors, build_text_model
@@ -144,6 +147,8 @@ def columns(batches: Iterable[Any]) -> list[torch.Tensor]:
     for batch in batches:
         if isinstance(batch, Batch):
             made.append((batch.users, batch.items))
+        elif isinstance(batch, JudgedBatch):
+            made.append((batch.queries, batch.positives))
         elif isinstance(batch, PairBatch):  # rows of unequal length
             made.append((batch.source.flatten(), batch.target.flatten()))
         elif len(batch) == 3:
@@ -171,6 +176,25 @@ def generation(**given: Any) -> GenerationProblem:
     return GenerationProblem(codec, encoded, description(ROWS), settings("generation", **given))
 
 
+def retrieval(negatives: bool = True) -> RetrievalProblem:
+    """Each query has the words of its document, or of its two, less some; 0 and 1 share one."""
+    generator = torch.Generator().manual_seed(6)
+    total = sum(ROWS.values())
+    documents = torch.randint(2, WORDS, (total, LENGTH), generator=generator, dtype=torch.int32)
+    parts, queries, start = {}, {}, 0
+    for part, rows in ROWS.items():
+        judged = [(f"{part} {i}", start + i, 1.0 + i % 2) for i in range(rows)]
+        judged += [(f"{part} {i}", start + i + 1, 1.0) for i in (0, 4)]
+        if negatives:
+            judged += [(f"{part} {i}", (start + i + 3) % total, 0.0) for i in range(0, rows, 3)]
+        parts[part], _ = gather(judged)
+        queries[part] = documents[start : start + rows, 1:5]
+        start += rows
+    names = [f"d{d}" for d in range(total)]
+    data = make_retrieval("tiny", names, names, parts, ())
+    return RetrievalProblem(data, documents, queries, WORDS, description(ROWS))
+
+
 PROBLEMS = {
     "classification": classification,
     "tagging": tagging,
@@ -178,4 +202,5 @@ PROBLEMS = {
     "ranking": ranking,
     "recommendation": recommendation,
     "generation": generation,
+    "retrieval": retrieval,
 }

@@ -33,6 +33,14 @@ Features = Annotated[
     str | None, typer.Option(help="Columns with features: a,b,c.", rich_help_panel=COLUMNS)
 ]
 Query = Annotated[str | None, typer.Option(help="Column with the query.", rich_help_panel=COLUMNS)]
+Positive = Annotated[
+    str | None,
+    typer.Option(help="Column with the relevant document.", rich_help_panel=COLUMNS),
+]
+Negative = Annotated[
+    str | None,
+    typer.Option(help="Columns with documents that are not.", rich_help_panel=COLUMNS),
+]
 User = Annotated[str | None, typer.Option(help="Column with the user.", rich_help_panel=COLUMNS)]
 Item = Annotated[str | None, typer.Option(help="Column with the item.", rich_help_panel=COLUMNS)]
 Source = Annotated[

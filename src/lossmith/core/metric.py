@@ -10,6 +10,7 @@ tagging                   logits, labels ``[N, C]``              one number
 regression                prediction ``[N]``, target ``[N]``     one number
 ranking                   scores, relevance, mask ``[Q, n]``     one per list, NaN = no answer
 generation                outputs: texts, references, keywords   one number
+retrieval                 scores, relevance ``[Q, N]``           one per query, NaN = no answer
 recommendation            scores, relevant, excluded ``[U, N]``  one per user, NaN = no answer
 ========================  =====================================  =============================
 """

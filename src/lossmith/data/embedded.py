@@ -16,10 +16,12 @@ from lossmith.data.corpus import Source, cached_corpus
 from lossmith.data.embedded_lists import candidate_data, candidate_rows
 from lossmith.data.embedded_numbers import size_data, size_rows
 from lossmith.data.embedded_pairs import pair_data, pair_rows
+from lossmith.data.embedded_queries import query_data, query_rows
 from lossmith.data.interactions import InteractionData, make_interactions, unique_pairs
 from lossmith.data.labels import ordered
 from lossmith.data.lists import RankingData
 from lossmith.data.parallel import ParallelData
+from lossmith.data.queries import RetrievalData
 from lossmith.data.syntax import (
     TEST_IN,
     called_names,
@@ -36,14 +38,15 @@ from lossmith.data.syntax import (
 from lossmith.data.text import TextData, TextPart, make_text
 
 FAMILIES = (
-    "classification", "tagging", "regression", "generation", "ranking", "recommendation"
+    "classification", "tagging", "regression", "generation", "retrieval", "ranking",
+    "recommendation",
 )  # fmt: skip
 CLASS_EXAMPLES = 80  # docstrings that a package needs to be a class
 TAGS = 30  # the most called names
 USER_ITEMS, ITEM_USERS = 10, 5  # what a file and a name need to stay in the recommendation data
 
 
-Embedded = TextData | InteractionData | RankingData | ParallelData
+Embedded = TextData | InteractionData | RankingData | ParallelData | RetrievalData
 
 
 def embedded(family: str, *, progress: bool | None = None) -> Embedded:
@@ -54,6 +57,7 @@ def embedded(family: str, *, progress: bool | None = None) -> Embedded:
       docstring and file) -> which of the most called names it calls, every label known;
     - regression: the same -> how many statements it has, as a logarithm;
     - generation: the code of a function -> the first line of its docstring;
+    - retrieval: the first paragraph of a docstring -> the code of its function;
     - ranking: a docstring x functions, its own among them -> how near they are to it;
     - recommendation: a file x the names that it imports or calls.
 
@@ -208,6 +212,7 @@ _MADE: dict[str, tuple[Callable[[Iterable[Source]], pl.DataFrame], Callable[...,
     "tagging": (function_rows, _tagging),
     "regression": (size_rows, size_data),
     "generation": (pair_rows, pair_data),
+    "retrieval": (query_rows, query_data),
     "ranking": (candidate_rows, candidate_data),
     "recommendation": (name_rows, _recommendation),
 }

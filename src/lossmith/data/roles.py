@@ -145,6 +145,33 @@ TARGET = Role(
 )
 KEYWORDS = Role("keywords", "the keywords", ("keywords",), ("keyword", "keyphrases", "terms"))
 
+# Of a pair of retrieval both sides are texts, also where other tasks expect an id by that name.
+ASKED = Role(
+    "query",
+    "the query",
+    ("query", "question", "anchor"),
+    (
+        *("queries", "questions", "querytext", "searchquery", "search", "claim", "docstring"),
+        *("prompt", "request", "title", "sentence1", "text1", "premise"),
+    ),
+)
+POSITIVE = Role(
+    "positive",
+    "the relevant document",
+    ("positive", "positives", "pos"),
+    (
+        *("document", "documents", "doc", "passage", "answer", "answers", "context", "response"),
+        *("code", "paragraph", "abstract", "article", "relevant", "sentence2", "text2"),
+    ),
+    ("text", "body", "content", "description"),
+)
+NEGATIVE = Role(
+    "negative",
+    "the document that is not relevant",
+    ("negative", "negatives", "neg", "hardnegative", "hardnegatives"),
+)
+GRADE = Role("label", "the grade", ("relevance", "label", "grade", "rel", "score"))
+
 
 def normalised(name: str) -> str:
     """The name without case and punctuation.

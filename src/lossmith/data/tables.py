@@ -72,11 +72,12 @@ def _read_json_lines(path: Path, data: bytes) -> Table:
         frame = pl.read_ndjson(data, infer_schema_length=None)
     except (pl.exceptions.PolarsError, ValueError):
         # Python's reader is slower, says which line is at fault, and takes the NaN it writes.
-        frame = _frame(path, list(_objects(path, data)))
+        frame = _frame(path, [value for _, value in json_objects(path, data)])
     return Table(frame, path, (), find_line)
 
 
-def _objects(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
+def json_objects(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each line that is not blank, and its object; anything else is an error with its place."""
     for number, line in enumerate(data.splitlines(), start=1):
         if not line.strip():
             continue
@@ -101,7 +102,7 @@ def _objects(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
                 value=value,
                 expected='an object, such as {"text": "...", "label": "..."}',
             )
-        yield value
+        yield number, value
 
 
 def _read_json(path: Path, data: bytes) -> Table:

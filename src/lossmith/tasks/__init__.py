@@ -6,6 +6,7 @@ TASK_FAMILIES = (
     "tagging",
     "regression",
     "generation",
+    "retrieval",
     "ranking",
     "recommendation",
 )

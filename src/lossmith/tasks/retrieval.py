@@ -1,0 +1,340 @@
+"""Queries to a ranking of a whole corpus, by two towers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lossmith.core.metric import Metric
+from lossmith.core.module import Objective
+from lossmith.core.spec import Inputs
+from lossmith.data.embedded import embedded
+from lossmith.data.queries import RetrievalData, split_retrieval
+from lossmith.data.query_files import read_retrieval
+from lossmith.metrics.retrieval import search_metrics
+from lossmith.tasks.encoder import encode, train_tokenizer
+from lossmith.tasks.relevant import Batch, Judged
+from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
+from lossmith.tasks.text import ENCODER_SETTINGS, TEXT_PRESETS, Encoding, encoding_of, split_of
+from lossmith.tasks.towers import TwoTowers, build_towers, rarity_of
+
+SCORES_AT_ONCE = 1 << 24  # of queries x documents: 64 MB
+
+
+class RetrievalProblem(Problem):
+    """A corpus and queries in token ids, and who is relevant to whom."""
+
+    def __init__(
+        self,
+        data: RetrievalData,
+        documents: Tensor,
+        queries: Mapping[str, Tensor],
+        vocabulary: int,
+        description: Description,
+    ) -> None:
+        self.data, self.description = data, description
+        self.rarity = rarity_of(documents, vocabulary)
+        self.documents, self.queries = documents, queries
+        self.judged = {part: Judged(own, len(documents)) for part, own in data.parts.items()}
+
+    def model(self, settings: Mapping[str, Any]) -> nn.Module:
+        """Two towers."""
+        return build_towers(settings, self.rarity)
+
+    def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
+        """Pairs of a query and a relevant document."""
+        judged = self.judged["train"]
+        return judged.batches(self.queries["train"], self.documents, settings, seed, epoch)
+
+    def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
+        """The objective on one batch."""
+        assert isinstance(model, TwoTowers)
+        return _FEEDS[feed](model, batch, objective)
+
+    @torch.no_grad()
+    def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Each metric over the documents of every part, mean over queries."""
+        score = self._scorer(model, part)
+        values: dict[str, list[Tensor]] = {metric.name: [] for metric in metrics}
+        rows = max(1, SCORES_AT_ONCE // len(self.documents))
+        for some in torch.split(torch.arange(len(self.queries[part])), rows):
+            relevant = self.judged[part].relevant(some)
+            for name, value in search_metrics(score(some), *relevant, metrics).items():
+                values[name].append(value)
+        return {name: float(torch.cat(found).nanmean()) for name, found in values.items()}
+
+    def _scorer(self, model: Any, part: str) -> Callable[[Tensor], Tensor]:
+        """From places of queries to their scores of the whole corpus."""
+        if isinstance(model, TwoTowers):
+            ids, index = self.queries[part], model.index(self.documents)
+            return lambda queries: model.scores(ids[queries], index)
+        texts = self.data.parts[part].texts
+        return lambda queries: cast(Tensor, model.scores([texts[i] for i in queries.tolist()]))
+
+
+def _pairs(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
+    """Each query with its document; the documents of the other pairs are the negatives.
+
+    What is relevant as well is kept out of them: as a pair to ignore where the objective can be
+    told, else by leaving out the later of two rows.
+    """
+    queries, positives = model.queries(batch.queries), model.documents(batch.positives)
+    takes, more = objective.spec.parameters, {}
+    if objective.given.get("same_id") == "positive":
+        more["ids"] = batch.documents
+        more["mask"] = batch.first_of_each(batch.known & ~batch.copies)
+    elif "ignore_pairs" in takes:
+        more["ignore_pairs"] = batch.known.nonzero()
+    else:
+        more["mask"] = batch.first_of_each(batch.known)
+    if "negatives" in takes and batch.negatives.shape[1]:
+        more["negatives"] = model.documents(batch.negatives)
+        more["negatives_mask"] = batch.there
+    value: Tensor = objective(queries, positives, **more)
+    return value
+
+
+def _views(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
+    """Query and document as two views of one thing."""
+    queries, positives = model.queries(batch.queries), model.documents(batch.positives)
+    value: Tensor = objective(queries, positives, mask=batch.first_of_each(batch.known))
+    return value
+
+
+def _labelled(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
+    """A query and its document have a label of their own."""
+    vectors = torch.cat([model.queries(batch.queries), model.documents(batch.positives)])
+    labels = torch.arange(len(batch.queries)).repeat(2)
+    mask = batch.first_of_each(batch.known).repeat(2)
+    value: Tensor = objective(vectors, labels, mask=mask)
+    return value
+
+
+def _compared(model: TwoTowers, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Queries and documents ``[B, d]``, negatives ``[B, n, d]`` of each, and which are real.
+
+    The negatives are those of the data, and documents of other pairs that were drawn.
+    """
+    queries, positives = model.queries(batch.queries), model.documents(batch.positives)
+    negatives = torch.cat([model.documents(batch.negatives), positives[batch.drawn]], dim=1)
+    real = torch.cat([batch.there, batch.grades.gather(1, batch.drawn) <= 0], dim=1)
+    return queries, positives, negatives, real
+
+
+def _triplets(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
+    """Each pair with each of its negatives."""
+    queries, positives, negatives, real = _compared(model, batch)
+    anchor, positive = (x.unsqueeze(1).expand_as(negatives) for x in (queries, positives))
+    value: Tensor = objective(anchor, positive, negatives, mask=real)
+    return value
+
+
+def _same(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
+    """The pair belongs together, the query and a negative do not."""
+    queries, positives, negatives, real = _compared(model, batch)
+    documents = torch.cat([positives.unsqueeze(1), negatives], dim=1)
+    mask = torch.cat([torch.ones_like(real[:, :1]), real], dim=1)
+    same = torch.zeros_like(mask)
+    same[:, 0] = True
+    value: Tensor = objective(queries.unsqueeze(1).expand_as(documents), documents, same, mask=mask)
+    return value
+
+
+def _preferred(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
+    """The cosine of the pair, and those of its negatives."""
+    queries, positives, negatives, real = _compared(model, batch)
+    right = batch.scale * (queries * positives).sum(dim=-1, keepdim=True)
+    wrong = batch.scale * (queries.unsqueeze(1) * negatives).sum(dim=-1)
+    value: Tensor = objective(right.expand_as(wrong), wrong, mask=real)
+    return value
+
+
+def _lists(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
+    """The documents of the batch, each once, are the candidates of every query, with grades."""
+    queries, positives = model.queries(batch.queries), model.documents(batch.positives)
+    given = model.documents(batch.negatives)
+    scores = torch.cat([queries @ positives.T, (queries.unsqueeze(1) * given).sum(dim=-1)], dim=1)
+    relevance = torch.cat([batch.grades, torch.zeros_like(batch.there, dtype=torch.float)], dim=1)
+    once = batch.first_of_each(batch.copies).expand_as(batch.grades)
+    mask = torch.cat([once, batch.there], dim=1)
+    value: Tensor = objective(batch.scale * scores, relevance, mask=mask)
+    return value
+
+
+_FEEDS = {
+    "queries+positives": _pairs,
+    "embeddings+labels": _labelled,
+    "two views": _views,
+    "triplet": _triplets,
+    "pair+same": _same,
+    "positive+negative": _preferred,
+    "scores+relevance": _lists,
+}
+
+_SIZES = {
+    "dimension": 256,
+    "size": 256,
+    "vocabulary": 20000,
+    "length": 256,
+    "keep": "first",
+    "learning_rate": 1e-3,
+}
+RETRIEVAL_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "bag": {**TEXT_PRESETS["bag"], **_SIZES},
+    "cnn": {**TEXT_PRESETS["cnn"], **_SIZES, "batch_size": 128},
+}
+RETRIEVAL_SETTINGS: Mapping[str, Setting] = {
+    "query": Setting(str, "", "name of the query column; empty: guessed"),
+    "positive": Setting(str, "", "name of the column of relevant documents; empty: guessed"),
+    "negative": Setting(str, "", "names of columns of other documents; empty: guessed"),
+    "label": Setting(str, "", "name of the column of grades; empty: guessed"),
+    **ENCODER_SETTINGS,
+    "size": Setting(int, None, "size of the vectors that are compared", low=1),
+    "towers": Setting(
+        str,
+        "shared",
+        "one encoder for queries and documents, or one for each",
+        choices=("shared", "separate"),
+    ),
+    "negatives": Setting(
+        int, 4, "documents of other pairs drawn for each pair, for the losses that take them", low=1
+    ),
+    "hard_negatives": Setting(
+        int, 1, "of a query's own negatives, where the data has some, how many a step reads", low=0
+    ),
+    "scale": Setting(
+        float, 20.0, "what multiplies the cosines, for the losses of scores", low=1e-6
+    ),
+}
+
+
+class RetrievalTask(Task):
+    """Queries to a ranking of a whole corpus."""
+
+    family = "retrieval"
+    default_losses = ("triplet", "sigmoid_contrastive", "info_nce")
+    metric_names = ("ndcg@10", "mrr@10", "recall@10", "recall@100", "map")
+    peers = ("bm25",)
+    presets = RETRIEVAL_PRESETS
+    settings = {
+        "model": Setting(
+            str, "bag", "the encoder of the two towers", choices=tuple(RETRIEVAL_PRESETS)
+        ),
+        **COMMON,
+        **RETRIEVAL_SETTINGS,
+    }
+    feeds = {
+        "queries+positives": "objective(queries, positives)  # both [B, d]; see also ignore_pairs=",
+        "embeddings+labels": "objective(embeddings, labels)  # [2 B, d], [2 B]: a label a pair",
+        "two views": "objective(queries, positives)  # both [B, d]",
+        "triplet": "objective(query, positive, negative)  # all [B, d]",
+        "pair+same": "objective(query, document, relevant)  # [B, d], [B, d], [B] of 0 and 1",
+        "positive+negative": "objective(positive, negative)  # both [B], scaled cosines",
+        "scores+relevance": "objective(scores, relevance)  # [B, B], scaled cosines in the batch",
+    }
+
+    def check(self, loss: str, settings: Mapping[str, Any]) -> None:
+        """Raise unless the loss reads, has these knobs, and fits this task, or is BM25."""
+        if self.is_peer(loss):
+            from lossmith.tasks.bm25 import read_knobs
+
+            read_knobs(loss)
+        else:
+            super().check(loss, settings)
+
+    def problem(self, data: str, settings: Mapping[str, Any]) -> RetrievalProblem:
+        """The data in tensors."""
+        return _load(
+            data,
+            tuple(settings[role] or None for role in ("query", "positive", "negative", "label")),
+            split_of(settings),
+            encoding_of(settings),
+        )
+
+    def learner(
+        self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int
+    ) -> Learner:
+        """Our model under an objective, or BM25 as the anchor."""
+        if self.is_peer(loss):
+            from lossmith.tasks.bm25 import BM25Learner
+
+            assert isinstance(problem, RetrievalProblem)
+            return BM25Learner(problem, loss)
+        return super().learner(problem, loss, settings, seed)
+
+    def usage(self, loss: str) -> str:
+        """The lines of PyTorch that use this loss outside the tool."""
+        if self.is_peer(loss):
+            return f"# {loss} has no objective: it counts the words that texts share."
+        return super().usage(loss)
+
+
+@lru_cache(maxsize=2)
+def _load(
+    data: str,
+    roles: tuple[str | None, ...],
+    split: tuple[float, float, int],
+    encoding: Encoding,
+) -> RetrievalProblem:
+    test, valid, seed = split
+    if data == "embedded":
+        found = embedded("retrieval")
+        assert isinstance(found, RetrievalData)
+        source = found
+    else:
+        query, positive, negative, label = roles
+        source = read_retrieval(
+            data, query=query, positive=positive, negative=negative, label=label
+        )
+    return retrieval_problem(
+        source, split_retrieval(source, test=test, valid=valid, seed=seed), seed, encoding
+    )
+
+
+def retrieval_problem(
+    source: RetrievalData, whole: RetrievalData, seed: int, encoding: Encoding
+) -> RetrievalProblem:
+    """The texts encoded by a tokenizer that the training queries and the corpus teach."""
+    kind, vocabulary, length, keep = encoding
+    parts = whole.parts
+    # The corpus is what is searched, so it is known before any query of the test is.
+    corpus = [plain(document) for document in whole.documents]
+    asked = [plain(text) for part in parts.values() for text in part.texts]
+    tokenizer = train_tokenizer([*asked[: len(parts["train"])], *corpus], kind, vocabulary)
+    pairs = sum(part.relevant for part in parts.values())
+    note = f"{len(whole.documents):,} documents are ranked for each query."
+    size = tokenizer.get_vocab_size()
+    description = Description(
+        name=whole.name,
+        rows={name: len(part) for name, part in parts.items()},
+        notes=(*whole.notes, note),
+        fingerprint=whole.fingerprint,
+        split=describe_split(source.parts, parts, seed),
+        facts={"documents": len(whole.documents), "pairs": pairs, "vocabulary": size},
+    )
+    # All at once, so that a query has the same padding in whichever part it stands.
+    queries = encode(tokenizer, asked, length, keep)
+    return RetrievalProblem(
+        whole,
+        encode(tokenizer, corpus, length, keep),
+        dict(zip(parts, torch.split(queries, [len(p) for p in parts.values()]), strict=True)),
+        size,
+        description,
+    )
+
+
+def plain(text: str) -> str:
+    """The text as both towers read it: lower case, and an identifier is its words.
+
+    >>> plain("Call set_value")
+    'call set value'
+    """
+    return text.lower().replace("_", " ")
+
+
+TASK = RetrievalTask()
