@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from lossmith.core.spec import objectives
 from lossmith.data.errors import DataError
+from lossmith.tasks.classification import ClassificationProblem
+from lossmith.tasks.task import Problem
+from lossmith.training.card import formula
+from lossmith.training.files import alone_in
 from lossmith.training.fit import fit, settle
 from lossmith.training.folder import load_model
 from lossmith.training.job import RequestError
@@ -199,3 +204,26 @@ def test_a_peer_is_not_kept_in_a_folder(ratings):
     pytest.importorskip("lightfm")
     with pytest.raises(RequestError, match="another library's learner"):
         settle("recommendation", ratings, "lightfm", seed=0, settings={})
+
+
+def test_two_trainings_do_not_share_a_folder(made, reviews):
+    asked = settle("classification", reviews, "hinge", seed=0, settings=SETTINGS)
+    with (
+        alone_in(made, "lossmith train"),
+        pytest.raises(RequestError, match="another lossmith train is running"),
+    ):
+        fit(asked, made)
+    assert fit(asked, made).already  # and the lock is gone with the first
+
+
+def test_a_task_that_keeps_no_models_says_so(reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClassificationProblem, "reader", Problem.reader)
+    asked = settle("classification", reviews, "hinge", seed=0, settings=SETTINGS)
+    with pytest.raises(RequestError, match="cannot be kept in a folder yet"):
+        fit(asked, tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize("spec", objectives(), ids=lambda spec: spec.name)
+def test_the_card_of_every_objective_has_its_formula(spec):
+    assert len(formula(spec)) > 10

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,7 +143,10 @@ def test_two_processes_make_the_weights_of_one(reviews, tmp_path):
     words = ["train", "classification", reviews, "--loss", "cross_entropy(label_smoothing=0.1)"]
     words += ["--epochs", "1", "--set", "dimension=6", "--batch-size", "7", "--quiet", "--out"]
     assert run([*words, str(tmp_path / "one")]) == 0
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
     done = subprocess.run(
         [sys.executable, *launch, "-m", "lossmith", *words, str(tmp_path / "two")],
         capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
