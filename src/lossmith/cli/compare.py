@@ -34,9 +34,11 @@ def compare(
     ] = None,
     losses: Annotated[
         list[str] | None,
-        typer.Option(help="What to compare: 'bpr,warp(margin=0.5)'; default: the usual ones."),
+        typer.Option(help="What to compare: 'bpr,warp(margin=0.5)', or yours: my.py:MyLoss."),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="What decides, such as precision@10.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What decides: precision@10, or yours: my.py:f.")
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="How many, or which: 0,3,5; default: 10.")
     ] = None,
@@ -51,7 +53,8 @@ def compare(
         str | None, typer.Option(help="A TOML file with any of these; a flag wins over it.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Reference model.", rich_help_panel=SETTINGS)
+        str | None,
+        typer.Option(help="Reference model, my.py:build, or hf:FOLDER.", rich_help_panel=SETTINGS),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the data.", rich_help_panel=SETTINGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -178,15 +178,10 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
     """The texts split, and encoded by a tokenizer that the training part teaches."""
     test, valid, seed = split
     whole = split_text(source, test=test, valid=valid, seed=seed)
-    kind, vocabulary, length, keep = encoding
     parts = whole.parts
     # All at once, so that a text has the same padding in whichever part it stands.
     texts = [text for part in parts.values() for text in part.texts]
-    if is_hf(kind):
-        ids, vocabulary = hf_tokens(kind, texts, length, keep=keep), hf_vocabulary(kind)
-    else:
-        tokenizer = train_tokenizer(parts["train"].texts, kind, vocabulary)
-        ids, vocabulary = encode(tokenizer, texts, length, keep), tokenizer.get_vocab_size()
+    ids, size = token_ids(parts["train"].texts, texts, encoding)
     sizes = [len(part.texts) for part in parts.values()]
     description = Description(
         name=whole.name,
@@ -194,15 +189,28 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
         notes=whole.notes,
         fingerprint=whole.fingerprint,
         split=describe_split(source.parts, parts, seed),
-        facts={"classes": len(whole.classes), "vocabulary": vocabulary},
+        facts={"classes": len(whole.classes), "vocabulary": size},
     )
     return TextTensors(
         ids=dict(zip(parts, torch.split(ids, sizes), strict=True)),
         labels={name: torch.from_numpy(part.labels) for name, part in parts.items()},
         classes=whole.classes,
-        vocabulary=vocabulary,
+        vocabulary=size,
         description=description,
     )
+
+
+def token_ids(teach: Sequence[str], texts: Sequence[str], encoding: Encoding) -> tuple[Tensor, int]:
+    """Token ids of the texts and how many tokens there are.
+
+    The tokenizer is that of the pretrained encoder that ``encoding`` names, or it learns from
+    the texts ``teach``.
+    """
+    kind, vocabulary, length, keep = encoding
+    if is_hf(kind):
+        return hf_tokens(kind, texts, length, keep=keep), hf_vocabulary(kind)
+    tokenizer = train_tokenizer(teach, kind, vocabulary)
+    return encode(tokenizer, texts, length, keep), tokenizer.get_vocab_size()
 
 
 def shuffled_batches(rows: int, size: int, seed: int, epoch: int) -> Iterable[Tensor]:
