@@ -248,6 +248,8 @@ def _print_estimate(found: Estimate) -> None:
     from lossmith.compare.wording import seconds_text
 
     console = output()
+    if not found.trainings:
+        return
     lines = [
         f"estimate  about {seconds_text(found.seconds)} for {found.trainings} trainings, "
         f"{found.workers} at a time, and {found.memory_mb:,.0f} MB of memory",

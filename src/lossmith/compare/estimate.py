@@ -60,6 +60,8 @@ def estimate(study: Study, jobs: int | None = None) -> Estimate:
     runs = study.plan.runs()
     workers = default_workers(runs) if jobs is None else jobs
     workers = max(1, min(workers, left))
+    if not left:
+        return Estimate((), 0.0, 0, workers, 0.0, 0.0)
     began = time.time()
     firsts = {run.arm.text: run.job for run in reversed(runs)}
     given = [(arm.text, firsts[arm.text], dict(study.objects)) for arm in study.plan.arms]
@@ -74,7 +76,7 @@ def estimate(study: Study, jobs: int | None = None) -> Estimate:
     timings = [timing for timing, _ in found]
     known = [one.training for one in timings if math.isfinite(one.training)]
     mean = sum(known) / len(known) if known else math.nan
-    seconds = start + max(mean * left / workers, max(known, default=math.nan)) if left else 0.0
+    seconds = start + max(mean * left / workers, max(known, default=math.nan))
     memory = max((t.memory_mb for t in timings if math.isfinite(t.memory_mb)), default=math.nan)
     return Estimate(tuple(timings), start, left, workers, seconds, memory * workers)
 
