@@ -165,15 +165,16 @@ class Encoder(nn.Module):
         super().__init__()
         folder = read_folder(model)
         try:
-            self.transformer: nn.Module = transformers().AutoModel.from_pretrained(
-                str(folder.transformer), local_files_only=True, dtype=torch.float32
+            loaded = transformers().AutoModel.from_pretrained(
+                str(folder.transformer), local_files_only=True
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"model={model}: its weights cannot be read ({reason}).") from error
+        self.transformer: nn.Module = loaded.float()
         self.pooling = folder.pooling if pooling == "auto" else pooling
         self.normalize, self.frozen = folder.normalize, freeze
-        self.dimension = int(self.transformer.config.hidden_size)
+        self.dimension = int(loaded.config.hidden_size)
         if freeze:
             self.transformer.requires_grad_(False)
 
