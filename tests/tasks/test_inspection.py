@@ -53,9 +53,9 @@ def test_lists_pairs_numbers_and_parallel_text_have_faults_of_their_own(tmp_path
     assert "1 of 4 users have one interaction: none is left to test with." in fit.faults
     assert "7 of 7 items were taken once: nothing tells them apart." in fit.faults
 
-    numbers = write(tmp_path / "n.csv", "a,b,target", *(f"{i},1,7" for i in range(6)))
+    numbers = write(tmp_path / "n.csv", "a,b,target", *(f"{i},1,{i % 4}" for i in range(6)))
     (fit,) = look(numbers, "regression").fits
-    assert any("target is 7 in every row" in fault for fault in fit.faults)
+    assert fit.faults == ("1 features have one value throughout: b.",)
 
     texts = write(tmp_path / "t.csv", "source,target", "a b,c", "d,d", "a b,c")
     (fit,) = look(texts, "generation").fits

@@ -52,9 +52,11 @@ def compare(
     ] = None,
     losses: Annotated[
         list[str] | None,
-        typer.Option(help="What to compare: 'bpr,warp(margin=0.5)'; default: the usual ones."),
+        typer.Option(help="What to compare: 'bpr,warp(margin=0.5)', or yours: my.py:MyLoss."),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="What decides, such as precision@10.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What decides: precision@10, or yours: my.py:f.")
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="How many, or which: 0,3,5; default: 10.")
     ] = None,
@@ -222,6 +224,8 @@ def _print_estimate(found: Estimate) -> None:
     from lossmith.compare.wording import seconds_text
 
     console = output()
+    if not found.trainings:
+        return
     lines = [
         f"estimate  about {seconds_text(found.seconds)} for {found.trainings} trainings, "
         f"{found.workers} at a time, and {found.memory_mb:,.0f} MB of memory",

@@ -13,7 +13,10 @@ COLUMNS = "Columns of your data"
 SETTINGS = "Training"
 RUNNING = "Running"
 
-Model = Annotated[str | None, typer.Option(help="Reference model.", rich_help_panel=SETTINGS)]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Reference model, my.py:build, or hf:FOLDER.", rich_help_panel=SETTINGS),
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=SETTINGS)]
 BatchSize = Annotated[int | None, typer.Option(help="Examples per step.", rich_help_panel=SETTINGS)]
 LearningRate = Annotated[float | None, typer.Option(help="Step size.", rich_help_panel=SETTINGS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,6 +19,7 @@ from lossmith.core.own import lend
 from lossmith.training.job import Job
 
 if TYPE_CHECKING:
+    from lossmith.compare.plan import Arm
     from lossmith.core.metric import Metric
     from lossmith.tasks.task import Problem
 
@@ -59,30 +60,32 @@ def estimate(study: Study, jobs: int | None = None) -> Estimate:
     runs = study.plan.runs()
     workers = default_workers(runs) if jobs is None else jobs
     workers = max(1, min(workers, left))
+    if not left:
+        return Estimate((), 0.0, 0, workers, 0.0, 0.0)
     began = time.time()
     firsts = {run.arm.text: run.job for run in reversed(runs)}
-    timings, loaded = [], began
-    pool = None
+    given = [(arm.text, firsts[arm.text], dict(study.objects)) for arm in study.plan.arms]
     if why_here(study.carried) is None:
-        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    try:
-        for arm in study.plan.arms:
-            given = arm.text, firsts[arm.text], dict(study.objects)
-            try:
-                timing, at = pool.submit(measure, *given).result() if pool else measure(*given)
-            except BrokenProcessPool:
-                timing, at = Timing(arm.text, trouble="its process was killed"), began
-            loaded = at if not timings else loaded
-            timings.append(timing)
-    finally:
-        if pool is not None:
-            pool.shutdown()
-    start = loaded - began
+        # As many at a time as will train: they share the processors as those will.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            waiting = [pool.submit(measure, *one) for one in given]
+            found = [_result(arm, one) for arm, one in zip(study.plan.arms, waiting, strict=True)]
+    else:
+        found = [measure(*one) for one in given]
+    start = min(at for _, at in found) - began
+    timings = [timing for timing, _ in found]
     known = [one.training for one in timings if math.isfinite(one.training)]
     mean = sum(known) / len(known) if known else math.nan
-    seconds = start + max(mean * left / workers, max(known, default=math.nan)) if left else 0.0
+    seconds = start + max(mean * left / workers, max(known, default=math.nan))
     memory = max((t.memory_mb for t in timings if math.isfinite(t.memory_mb)), default=math.nan)
     return Estimate(tuple(timings), start, left, workers, seconds, memory * workers)
+
+
+def _result(arm: Arm, waiting: Future[tuple[Timing, float]]) -> tuple[Timing, float]:
+    try:
+        return waiting.result()
+    except BrokenProcessPool:
+        return Timing(arm.text, trouble="a process that timed it was killed"), time.time()
 
 
 def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, float]:

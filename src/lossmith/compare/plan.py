@@ -280,7 +280,9 @@ def _code(arms: Sequence[Arm]) -> dict[str, str]:
         ]
         texts.update(dict.fromkeys(text for text in listed if is_own(text)))
     models = dict.fromkeys(str(arm.settings.get("model")) for arm in arms)
-    folders = {text: Path(text.removeprefix(HF)) for text in models if text.startswith(HF)}
+    folders = {
+        text: Path(text.removeprefix(HF)).expanduser() for text in models if text.startswith(HF)
+    }
     try:
         found = {text: code_digest(text) for text in texts}
     except ValueError as error:

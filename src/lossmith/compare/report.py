@@ -87,6 +87,7 @@ class Report:
             **({"search": f"{self.plan.tune} trials on valid"} if self.plan.tune else {}),
             "lossmith": self.plan.version,
             "data": self.plan.fingerprint,
+            **({"code": "+".join(sorted({*self.plan.code.values()}))} if self.plan.code else {}),
             "torch": torch,
             "threads": threads,
         }
@@ -258,16 +259,12 @@ def _usage(task: Task, plan: Plan, loss: str) -> str:
 def _trade_off(
     task: Task, plan: Plan, outcomes: Mapping[tuple[str, int], Outcome]
 ) -> TradeOff | None:
-    if task.trade_off is None or not set(task.trade_off) <= _scored(outcomes):
+    scored = {name for one in outcomes.values() for name in one.scores}
+    if task.trade_off is None or not set(task.trade_off) <= scored:
         return None
-    across, up = task.trade_off
-    directions = [find_metric(name, task.family).higher_is_better for name in (across, up)]
-    return find_trade_off(plan, outcomes, (across, up), (directions[0], directions[1]))
-
-
-def _scored(outcomes: Mapping[tuple[str, int], Outcome]) -> set[str]:
-    """The metrics that the trainings report."""
-    return {name for one in outcomes.values() for name in one.scores}
+    across, up = (find_metric(name, task.family) for name in task.trade_off)
+    names, directions = (across.name, up.name), (across.higher_is_better, up.higher_is_better)
+    return find_trade_off(plan, outcomes, names, directions)
 
 
 def _row(

@@ -34,11 +34,9 @@ def _text(data: TextData) -> Iterator[str]:
     texts = {part: content.texts for part, content in data.parts.items()}
     yield from _rows_of_text(texts)
     labels = np.concatenate([content.labels for content in data.parts.values()])
-    if data.family == "regression":
-        yield from _target(labels)
-    elif data.family == "tagging":
+    if data.family == "tagging":
         yield from _tags(labels, data.classes)
-    else:
+    if data.family == "classification":
         yield from _classes(labels, data)
         yield from _contradictions(data)
 
@@ -108,11 +106,6 @@ def _tags(labels: Any, names: Sequence[str]) -> Iterator[str]:
         yield f"{100 * missing:.1f} % of the labels are missing; masked losses leave them out."
 
 
-def _target(target: Any) -> Iterator[str]:
-    if float(np.ptp(target)) == 0.0:
-        yield f"The target is {float(target[0]):g} in every row: nothing can be learned."
-
-
 def _lists(data: RankingData) -> Iterator[str]:
     for part, lists in data.parts.items():
         groups = np.split(lists.relevance, np.cumsum(lists.sizes)[:-1])
@@ -138,7 +131,6 @@ def _constant(features: Any, names: Sequence[str]) -> Iterator[str]:
 
 
 def _features(data: FeatureData) -> Iterator[str]:
-    yield from _target(np.concatenate([part.target for part in data.parts.values()]))
     everything = np.concatenate([part.features for part in data.parts.values()])
     yield from _constant(everything, data.features)
 

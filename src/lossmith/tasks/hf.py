@@ -7,6 +7,7 @@ sentence-transformers folder, whose own pooling is then the default. The seam fo
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -114,7 +115,7 @@ def transformers() -> Any:
     """The package, quiet and off line; a ValueError says how to install it."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        import transformers as package
+        package: Any = importlib.import_module("transformers")
     except ModuleNotFoundError:
         raise ValueError(
             'a model hf:FOLDER needs transformers. Install it with: pip install "lossmith[hf]"'
@@ -164,15 +165,16 @@ class Encoder(nn.Module):
         super().__init__()
         folder = read_folder(model)
         try:
-            self.transformer: nn.Module = transformers().AutoModel.from_pretrained(
-                str(folder.transformer), local_files_only=True, dtype=torch.float32
+            loaded = transformers().AutoModel.from_pretrained(
+                str(folder.transformer), local_files_only=True
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"model={model}: its weights cannot be read ({reason}).") from error
+        self.transformer: nn.Module = loaded.float()
         self.pooling = folder.pooling if pooling == "auto" else pooling
         self.normalize, self.frozen = folder.normalize, freeze
-        self.dimension = int(self.transformer.config.hidden_size)  # type: ignore[union-attr]
+        self.dimension = int(loaded.config.hidden_size)
         if freeze:
             self.transformer.requires_grad_(False)
 

@@ -69,28 +69,24 @@ def look(
     if data == "embedded":
         families = (family,) if family else ()
         fits = tuple(_fit(one, data, data, {}) for one in families)
-        notes = (
-            ()
-            if family
-            else (
-                f"Every family has it: {', '.join(TASK_FAMILIES)}. "
-                "Name one with --family to look at it.",
-            )
-        )
-        return Inspection(data, "texts that every Python has", 0, None, (), (), fits, notes=notes)
+        listed = ", ".join(TASK_FAMILIES)
+        note = f"Every family has it: {listed}. Name one with --family to look at it."
+        said = () if family else (note,)
+        return Inspection(data, "texts that every Python has", 0, None, (), (), fits, notes=said)
     path = existing(data)
-    fits, others = [], {}
+    found: list[Fit] = []
+    others: dict[str, str] = {}
     with _first_rows(path) as (small, notes):
         rows, columns, examples = _table(small)
         for one in (family,) if family else TASK_FAMILIES:
             try:
-                fits.append(_fit(one, str(small), data, roles or {}))
+                found.append(_fit(one, str(small), data, roles or {}))
             except ValueError as error:
                 if family and isinstance(error, DataError):
                     raise
                 others[one] = str(error).splitlines()[0].partition("; expected")[0]
     return Inspection(
-        data, _format(path), _size(path), rows, columns, examples, tuple(fits), others, notes
+        data, _format(path), _size(path), rows, columns, examples, tuple(found), others, notes
     )
 
 
@@ -121,7 +117,7 @@ def _read(family: str, path: str, roles: Mapping[str, str]) -> Any:
     from lossmith.data.text import read_text
 
     def with_family(path: str, **columns: Any) -> Any:
-        return read_text(path, family, **columns)  # type: ignore[arg-type]
+        return read_text(path, family, **columns)
 
     readers: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         "classification": (with_family, read_text),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -180,17 +180,10 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
     """The texts split, and encoded by a tokenizer that the training part teaches."""
     test, valid, seed = split
     whole = split_text(source, test=test, valid=valid, seed=seed)
-    kind, vocabulary, length, keep = encoding
     parts = whole.parts
     # All at once, so that a text has the same padding in whichever part it stands.
     texts = [text for part in parts.values() for text in part.texts]
-    if is_hf(kind):
-        ids = hf_tokens(kind, texts, length, keep=keep)
-        encoder: TextEncoder = PretrainedTextEncoder(None, ids.shape[1], keep, kind)
-    else:
-        tokenizer = train_tokenizer(parts["train"].texts, kind, vocabulary)
-        ids = encode(tokenizer, texts, length, keep)
-        encoder = TextEncoder(tokenizer, ids.shape[1], keep)
+    ids, encoder = encode_texts(parts["train"].texts, texts, encoding)
     sizes = [len(part.texts) for part in parts.values()]
     description = Description(
         name=whole.name,
@@ -227,6 +220,23 @@ def encoded(encoder: TextEncoder, source: TextData) -> TextTensors:
         ),
         encoder=encoder,
     )
+
+
+def encode_texts(
+    teach: Sequence[str], texts: Sequence[str], encoding: Encoding
+) -> tuple[Tensor, TextEncoder]:
+    """Token ids of the texts, and what makes them of others.
+
+    The tokenizer is that of the pretrained encoder that ``encoding`` names, or it learns from
+    the texts ``teach``.
+    """
+    kind, vocabulary, length, keep = encoding
+    if is_hf(kind):
+        ids = hf_tokens(kind, texts, length, keep=keep)
+        return ids, PretrainedTextEncoder(None, ids.shape[1], keep, kind)
+    tokenizer = train_tokenizer(teach, kind, vocabulary)
+    ids = encode(tokenizer, texts, length, keep)
+    return ids, TextEncoder(tokenizer, ids.shape[1], keep)
 
 
 def shuffled_batches(rows: int, size: int, seed: int, epoch: int) -> Iterable[Tensor]:
