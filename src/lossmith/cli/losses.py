@@ -107,7 +107,7 @@ def _list(console: Console, specs: Sequence[Spec], peers: Sequence[str]) -> None
         table.add_row(Text(spec.name), spec.family, Text(spec.summary), Text(spec.serves))
     console.print(table)
     if peers:
-        console.print(Text(f"\nOther libraries, compared with: {', '.join(peers)}"))
+        console.print(Text(f"\nAlso compared with: {', '.join(peers)}"))
     console.print(Text("\nlossmith losses NAME explains one."))
 
 
