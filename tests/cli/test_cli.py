@@ -175,10 +175,11 @@ def test_the_catalogue_of_a_family_is_what_its_task_can_train_with(capfd):
     assert {spec.name for spec in objectives()} & listed == fitting
 
 
-def test_a_family_without_a_task_lists_its_own_losses(capfd):
+def test_what_a_family_is_compared_with_besides_its_losses_is_named(capfd):
     assert run(["losses", "--for", "retrieval"]) == 0
     said = capfd.readouterr().out
-    assert "info_nce" in said and "hinge " not in said
+    assert "info_nce" in said and "listnet" in said and "cross_entropy" not in said
+    assert "bm25" in said
 
 
 def test_one_loss_is_explained_in_full(capfd):

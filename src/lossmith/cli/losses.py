@@ -62,10 +62,9 @@ def _check_family(family: str) -> None:
 def _fitting(family: str | None) -> tuple[tuple[Spec, ...], tuple[str, ...]]:
     """The objectives that a family's task can train with, and its peers."""
     from lossmith.core.spec import objectives
-    from lossmith.tasks import TASK_FAMILIES
 
-    if family not in TASK_FAMILIES:
-        return objectives(family), ()
+    if family is None:
+        return objectives(), ()
     from lossmith.tasks.registry import load_task
 
     task = load_task(family)
@@ -108,7 +107,7 @@ def _list(console: Console, specs: Sequence[Spec], peers: Sequence[str]) -> None
         table.add_row(Text(spec.name), spec.family, Text(spec.summary), Text(spec.serves))
     console.print(table)
     if peers:
-        console.print(Text(f"\nOther libraries, compared with: {', '.join(peers)}"))
+        console.print(Text(f"\nAlso compared with: {', '.join(peers)}"))
     console.print(Text("\nlossmith losses NAME explains one."))
 
 

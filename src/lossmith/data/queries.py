@@ -98,14 +98,11 @@ def gather(judgements: Sequence[Judgement]) -> tuple[Queries, int]:
         for i, own in enumerate(kept.values())
         for document, grade in sorted(own.items())
     ]
-    query, document, grade = (np.array(column) for column in zip(*rows, strict=True)) if rows else (
-        np.empty(0), np.empty(0), np.empty(0)
-    )  # fmt: skip
     queries = Queries(
         list(kept),
-        query.astype(np.int64),
-        document.astype(np.int64),
-        grade.astype(np.float32),
+        np.array([query for query, _, _ in rows], dtype=np.int64),
+        np.array([document for _, document, _ in rows], dtype=np.int64),
+        np.array([grade for _, _, grade in rows], dtype=np.float32),
     )
     return queries, len(grades) - len(kept)
 

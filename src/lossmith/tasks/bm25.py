@@ -90,4 +90,5 @@ class BM25:
             for word, times in Counter(terms(query)).items():
                 if word in self.words:
                     asked[self.words[word], i] = times
-        return torch.sparse.mm(self.worth, asked).T
+        scores: Tensor = torch.sparse.mm(self.worth, asked).T
+        return scores

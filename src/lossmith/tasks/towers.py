@@ -33,7 +33,7 @@ class TwoTowers(nn.Module):
     def documents(self, ids: Tensor) -> Tensor:
         """Unit vectors ``[..., d]`` of documents in token ids ``[..., L]``."""
         vectors = unit_vectors(self.document(ids.flatten(0, -2)))
-        return vectors.unflatten(0, ids.shape[:-1])
+        return vectors.reshape(*ids.shape[:-1], vectors.shape[-1])
 
     @torch.no_grad()
     def index(self, ids: Tensor) -> Tensor:
