@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossmith.core.validate import check_choice
+from lossmith.core.validate import all_within, check_choice, under_tracing
 
 Distance = Literal["euclidean", "squared_euclidean", "cosine"]
+# Types whose sums need no wider one.
+FULL = (torch.float32, torch.float64)
+# The squares of vectors between this length and its inverse stay in the range of float32.
+SHORT = 1e-15
 
 
 def upcast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -57,11 +61,44 @@ def euclidean_from_squared(squared: Tensor) -> Tensor:
 
 def unit_vectors(x: Tensor) -> Tensor:
     """x / |x| along the last dimension; a zero vector stays zero, with a finite gradient."""
+    # One operation where the squares stay in range, which on other devices would be a wait to ask.
+    if x.device.type == "cpu" and x.dtype in FULL and not under_tracing(x):
+        norm = torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True)
+        if norm.numel() > 0 and all_within(norm, SHORT, 1.0 / SHORT):
+            made: Tensor = _UnitVectors.apply(x, norm)  # type: ignore[no-untyped-call]
+            return made
+    return _unit_vectors(x)
+
+
+def _unit_vectors(x: Tensor) -> Tensor:
     largest = x.detach().abs().amax(dim=-1, keepdim=True)
     # Scaling first keeps the squares of very long and very short vectors in range.
     scaled = x / torch.where(largest > 0, largest, 1.0)
     norm = euclidean_from_squared((scaled * scaled).sum(dim=-1, keepdim=True))
     return scaled / torch.where(norm > 0, norm, 1.0)
+
+
+class _UnitVectors(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: Tensor) -> Tensor:
+        unit = x / norm
+        ctx.save_for_backward(x, unit, norm)
+        ctx.save_for_forward(unit, norm)
+        return unit
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        unit, norm = ctx.saved_tensors
+        return (tangent - unit * torch.linalg.vecdot(tangent, unit).unsqueeze(-1)) / norm
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        x, unit, norm = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            (found,) = torch.autograd.grad(_unit_vectors(x), x, slopes[0], create_graph=True)
+            return found, None
+        along = torch.linalg.vecdot(slopes[0], unit).unsqueeze(-1)
+        return torch.addcmul(slopes[0], unit, along, value=-1.0).div_(norm), None
 
 
 def distance(x: Tensor, y: Tensor, kind: Distance) -> Tensor:

@@ -234,7 +234,7 @@ class _Triangle:
         """What the row's share of each value, exp(value - its log mass), is to be multiplied by."""
         up, out = slope[start:stop, None], self.space("kept", *some.shape)
         if self.above is None:
-            return torch.addr(up.expand_as(some), lift[start:stop], down[start:], out=out)
+            return torch.mul(lift[start:stop, None], down[start:], out=out).add_(up)
         by_column = self.space("mass", *some.shape)
         _step(some, self.above[start:stop, None], out).mul_(up)
         _step(some, self.above[start:], by_column).mul_(down[start:])
