@@ -64,10 +64,11 @@ class Switch:
     # Measured on one core: at 512 x 512 the blocks win back the cost of the operator.
     entries: int = 512 * 512
     # A block of the matrix in the last-level cache, and rows enough that a product re-reads the
-    # other side's vectors seldom.
+    # other side's vectors seldom; not more, because room that is used for one block alone costs
+    # more in fresh pages than the arithmetic on it.
     block_bytes: int = 16 << 20
     fewest_rows: int = 256
-    most_rows: int = 1024
+    most_rows: int = 256
 
     def rows(self, columns: int, element_size: int) -> int:
         """How many rows make a block."""

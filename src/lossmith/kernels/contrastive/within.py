@@ -206,11 +206,12 @@ class _Triangle:
     def near_sums(self) -> tuple[Tensor, Tensor]:
         """The log masses, and the largest value of each row."""
         mass, largest = self.rows.new_zeros(2, len(self.rows))
+        ones = torch.ones_like(mass)
         for start, stop in self.spans:
             some = self.values(start, stop)[0].exp2_()
             below = some[:, stop - start :]
             mass[start:stop] += some.sum(dim=1)
-            mass[stop:] += below.sum(dim=0)
+            mass[stop:] += below.T @ ones[start:stop]  # faster than to sum down the columns
             largest[start:stop] = torch.maximum(largest[start:stop], some.amax(dim=1))
             largest[stop:] = torch.maximum(largest[stop:], below.amax(dim=0))
         return log_of(mass), log_of(largest)
