@@ -53,7 +53,7 @@ class _LogisticCost:
         made = (
             [] if hint is None else [torch.empty_like(queries), *map(torch.zeros_like, inputs[1:])]
         )
-        spans = blocks(len(queries), len(keys), queries)
+        spans = blocks(len(queries))
         space = queries.new_empty(2, spans[0][1], len(keys))
         shift = bias.expand(len(keys))
         if exclusion.bias is not None:

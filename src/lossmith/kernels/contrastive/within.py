@@ -173,7 +173,7 @@ class _Triangle:
         self.rows = rows[self.order]
         self.above = None if above is None else above[self.order]
         self.transform = how
-        self.spans = blocks(len(self.rows), len(self.rows), rows)
+        self.spans = blocks(len(self.rows))
         # Exponentials of plain similarities are added up as they are where none is large.
         self.near = how == PLAIN and above is None and len(self.rows) > 0
         self.near = self.near and bounded(self.rows, self.rows, None)
@@ -351,7 +351,7 @@ class _Band:
         count = len(self.rows)
         # As many rows as a group: more would be compared in vain, fewer make small products.
         largest = int((self.sorted.last - self.sorted.first).amax()) if count else 0
-        step = min(max(self.ROWS, largest), SWITCH.most_rows)
+        step = min(max(self.ROWS, largest), SWITCH.rows)
         self.spans = [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def values(self, start: int, stop: int) -> tuple[Tensor, Tensor | None, Span]:
