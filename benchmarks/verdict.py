@@ -34,7 +34,7 @@ def checks(case: Case, measurements: Sequence[Measurement]) -> list[Check]:
         what, _, where = key.partition(" @ ")
         for measurement in measurements:
             size = label(measurement["size"])
-            if where in size:
+            if not where or where in size.split():
                 value, missing = _value(what, case, measurement["contenders"])
                 found.append(Check(_words(what, case), size, limit, value, missing))
     return found
