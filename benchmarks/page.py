@@ -24,6 +24,8 @@ order. Times are medians with quartiles in brackets. Ratios are taken within rou
 the machine falls on both sides. Memory is the peak of a fresh process above its inputs, gradients
 of the inputs included. The floor is the arithmetic that must be done and nothing else, measured in
 the same rounds.
+
+Everything here is of a CPU. There are no Triton kernels, and nothing is claimed for GPUs.
 """
 
 
