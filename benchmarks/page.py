@@ -39,7 +39,7 @@ def write_page(cases: Mapping[str, Case], store: Store, folder: Path) -> Path:
         found = checks(case, measured)
         outcome = verdict(found) if measured else "not measured"
         summary.append(f"| [{name}](#{anchor(name)}) | {case.target} | {_worst(outcome, found)} |")
-        if measured:
+        if measured or name in notes:
             sections.append(_section(case, measured, found, notes.get(name, ""), folder))
     unknown = sorted(set(notes) - set(cases))
     if unknown:
