@@ -19,6 +19,8 @@ from benchmarks.case import Contender, Inputs, Size
 TEMPERATURE = 0.05
 BLOCK = 512
 ONE_GB = 1024.0
+# MiB at B = 8192, where one B x B block of float32 is 256: what a form that holds none may take.
+LINEAR = 192.0
 
 
 def fits(most: int) -> Callable[[Size], bool]:

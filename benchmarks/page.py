@@ -24,6 +24,8 @@ order. Times are medians with quartiles in brackets. Ratios are taken within rou
 the machine falls on both sides. Memory is the peak of a fresh process above its inputs, gradients
 of the inputs included. The floor is the arithmetic that must be done and nothing else, measured in
 the same rounds.
+
+Everything here is of a CPU. There are no Triton kernels, and nothing is claimed for GPUs.
 """
 
 
@@ -37,7 +39,7 @@ def write_page(cases: Mapping[str, Case], store: Store, folder: Path) -> Path:
         found = checks(case, measured)
         outcome = verdict(found) if measured else "not measured"
         summary.append(f"| [{name}](#{anchor(name)}) | {case.target} | {_worst(outcome, found)} |")
-        if measured:
+        if measured or name in notes:
             sections.append(_section(case, measured, found, notes.get(name, ""), folder))
     unknown = sorted(set(notes) - set(cases))
     if unknown:

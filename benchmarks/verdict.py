@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.case import FLOOR, GRADIENTS, MEMORY, OURS, Case, is_ours, label
+from benchmarks.case import FLOOR, GRADIENTS, MEMORY, OURS, SECONDS, Case, is_ours, label
 from benchmarks.statistics import Spread, ratio, spread
 from benchmarks.store import Measurement
 
@@ -34,7 +34,7 @@ def checks(case: Case, measurements: Sequence[Measurement]) -> list[Check]:
         what, _, where = key.partition(" @ ")
         for measurement in measurements:
             size = label(measurement["size"])
-            if where in size:
+            if not where or where in size.split():
                 value, missing = _value(what, case, measurement["contenders"])
                 found.append(Check(_words(what, case), size, limit, value, missing))
     return found
@@ -70,6 +70,8 @@ def _sides(what: str, case: Case) -> tuple[str, str]:
 def _words(what: str, case: Case) -> str:
     if what in (MEMORY, GRADIENTS):
         return f"{what}, MiB"
+    if what == SECONDS:
+        return what
     first, second = _sides(what, case)
     return f"time of {first} / {second}"
 
@@ -84,6 +86,9 @@ def _value(
             return None, one.get("error") or "memory was not measured"
         left_out = (one.get("gradients") or 0.0) if what == GRADIENTS else 0.0
         return spread([one["memory"] - left_out]), ""
+    if what == SECONDS:
+        value = spread(contenders.get(ours(case), {}).get("wall", []))
+        return value, "" if value else "no run"
     for name in _sides(what, case):
         if name not in contenders:
             return None, f"there is no contender {name!r}"

@@ -93,6 +93,12 @@ def _kl(x: Tensor, y: Tensor) -> Tensor:
     return F.kl_div(x.log_softmax(-1), y, reduction="batchmean")
 
 
+def _list_mle(x: Tensor, y: Tensor) -> Tensor:
+    """The likelihood of the order by y, where nothing is tied."""
+    ordered = x.gather(-1, y.argsort(dim=-1))
+    return (ordered.logcumsumexp(dim=-1) - ordered).sum(dim=-1).mean()
+
+
 # name, our module and knobs, inputs, torch's own for the same thing
 PAIRS: tuple[tuple[str, str, dict[str, Any], str, Loss], ...] = (
     ("cross_entropy", "CrossEntropy", {}, "class", nn.CrossEntropyLoss()),
@@ -101,6 +107,7 @@ PAIRS: tuple[tuple[str, str, dict[str, Any], str, Loss], ...] = (
     ("epsilon_insensitive", "EpsilonInsensitive", {"epsilon": 0.0}, "number", nn.L1Loss()),
     ("bpr", "BPR", {}, "number", _negative_log_sigmoid),
     ("listnet", "ListNet", {}, "number", _soft_cross_entropy),
+    ("list_mle", "ListMLE", {}, "number", _list_mle),
 )
 LARGE: tuple[Size, ...] = ({"rows": 1024, "columns": 256}, {"rows": 8192, "columns": 512})
 TINY: tuple[Size, ...] = ({"rows": 8, "columns": 4},)

@@ -10,6 +10,7 @@ from lossmith.core.numerics import (
     euclidean_from_squared,
     full_precision,
     log1mexp,
+    logistic_cost,
     signed_logits,
     softplus,
     unit_vectors,
@@ -133,6 +134,53 @@ def test_unit_vectors_have_the_gradient_of_normalize_and_a_finite_one_at_zero():
     unit_vectors(zero).sum().backward()
     assert unit_vectors(zero).tolist() == [[0.0] * 3] * 2
     assert zero.grad.isfinite().all()
+
+
+# Forward differentiation makes torch load its scripted decompositions, which warn of themselves.
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_unit_vectors_have_every_derivative():
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(unit_vectors, (x,), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(unit_vectors, (x,))
+    by_row = torch.func.vmap(torch.func.grad(lambda row: unit_vectors(row).pow(3).sum()))(x)
+    (whole,) = torch.autograd.grad(unit_vectors(x).pow(3).sum(), x)
+    torch.testing.assert_close(by_row, whole)
+
+
+def test_logistic_cost_has_every_derivative():
+    generator = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    y = torch.rand(5, 3, generator=generator, dtype=torch.float64)
+    x.requires_grad_(), y.requires_grad_()
+    assert torch.autograd.gradcheck(logistic_cost, (x, y))
+    assert torch.autograd.gradgradcheck(logistic_cost, (x, y))
+    turned = logistic_cost(x.T, y.T)
+    torch.testing.assert_close(turned, logistic_cost(x, y).T)
+
+
+@pytest.mark.parametrize("x", [-80.0, -20.0, -1e-3, -0.0, 0.0, 1e-3, 20.0, 80.0])
+@pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
+def test_logistic_cost_keeps_its_digits_far_from_zero(x, y):
+    logit = torch.tensor([x], requires_grad=True)
+    cost = logistic_cost(logit, torch.tensor([y]))
+    cost.sum().backward()
+    expected = y * math.log1p(math.exp(-x)) + (1 - y) * math.log1p(math.exp(x))
+    yes, no = 1 / (1 + math.exp(-x)), 1 / (1 + math.exp(x))
+    assert cost.item() == pytest.approx(expected, rel=3e-7)
+    assert logit.grad.item() == pytest.approx(
+        (1 - y) * yes - y * no, rel=3e-7, abs=1e-7 * (0 < y < 1)
+    )
+
+
+def test_logistic_cost_of_many_is_that_of_each():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3 << 15, generator=generator).requires_grad_()  # more than one piece
+    y = torch.randint(2, x.shape, generator=generator).float()
+    cost = logistic_cost(x, y)
+    (slope,) = torch.autograd.grad(cost.sum(), x)
+    torch.testing.assert_close(cost, F.softplus(torch.where(y > 0, -x, x)))
+    torch.testing.assert_close(slope, x.detach().sigmoid() - y)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def form(blocks: bool) -> Iterator[None]:
     switch = engine.SWITCH
     before = replace(switch)
     switch.entries = 0 if blocks else 1 << 62
-    switch.fewest_rows = switch.most_rows = 4
+    switch.rows = 4
     try:
         yield
     finally:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossmith.core.validate import check_choice
+from lossmith.core.validate import all_within, check_choice, under_tracing
 
 Distance = Literal["euclidean", "squared_euclidean", "cosine"]
+# Types whose sums need no wider one.
+FULL = (torch.float32, torch.float64)
+# The squares of vectors between this length and its inverse stay in the range of float32.
+SHORT = 1e-15
+PIECE = 1 << 16
 
 
 def upcast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -57,11 +63,46 @@ def euclidean_from_squared(squared: Tensor) -> Tensor:
 
 def unit_vectors(x: Tensor) -> Tensor:
     """x / |x| along the last dimension; a zero vector stays zero, with a finite gradient."""
+    # One operation where the squares stay in range, which on other devices would be a wait to ask.
+    if x.device.type == "cpu" and x.dtype in FULL and not under_tracing(x):
+        norm = torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True)
+        if norm.numel() > 0 and all_within(norm, SHORT, 1.0 / SHORT):
+            made: Tensor = _UnitVectors.apply(x, norm)  # type: ignore[no-untyped-call]
+            return made
+    return _unit_vectors(x)
+
+
+def _unit_vectors(x: Tensor) -> Tensor:
     largest = x.detach().abs().amax(dim=-1, keepdim=True)
     # Scaling first keeps the squares of very long and very short vectors in range.
     scaled = x / torch.where(largest > 0, largest, 1.0)
     norm = euclidean_from_squared((scaled * scaled).sum(dim=-1, keepdim=True))
     return scaled / torch.where(norm > 0, norm, 1.0)
+
+
+class _UnitVectors(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: Tensor) -> Tensor:
+        unit = x / norm
+        ctx.save_for_backward(x, unit, norm)
+        ctx.save_for_forward(unit, norm)
+        return unit
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        unit, norm = ctx.saved_tensors
+        along: Tensor = torch.linalg.vecdot(tangent, unit).unsqueeze(-1)
+        change: Tensor = (tangent - unit * along) / norm
+        return change
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        x, unit, norm = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            (found,) = torch.autograd.grad(_unit_vectors(x), x, slopes[0], create_graph=True)
+            return found, None
+        along = torch.linalg.vecdot(slopes[0], unit).unsqueeze(-1)
+        return torch.addcmul(slopes[0], unit, along, value=-1.0).div_(norm), None
 
 
 def distance(x: Tensor, y: Tensor, kind: Distance) -> Tensor:
@@ -89,6 +130,9 @@ def times_log(q: Tensor, log_p: Tensor) -> Tensor:
     >>> times_log(torch.tensor([0.0, 0.5]), torch.tensor([-torch.inf, -2.0]))
     tensor([ 0., -1.])
     """
+    largest = torch.finfo(log_p.dtype).max
+    if all_within(log_p, -largest, largest):
+        return q * log_p
     impossible = (q == 0) & (log_p == -math.inf)
     return q * torch.where(impossible, 0.0, log_p)
 
@@ -99,10 +143,52 @@ def logistic_cost(logits: Tensor, target: Tensor, positive: float | Tensor = 1.0
     >>> logistic_cost(torch.zeros(2), torch.tensor([1.0, 0.0]), positive=3.0)  # 3 log 2, log 2
     tensor([2.0794, 0.6931])
     """
-    yes, no = softplus(-logits), softplus(logits)
     if isinstance(positive, float) and positive == 1.0:
-        return torch.lerp(no, yes, target)  # exact at both ends
+        if not under_tracing(logits, target) and logits.shape == target.shape:
+            made: Tensor = _LogisticCost.apply(logits, target)  # type: ignore[no-untyped-call]
+            return made
+        return torch.lerp(softplus(logits), softplus(-logits), target)  # exact at both ends
+    yes, no = softplus(-logits), softplus(logits)
     return positive * target * yes + (1.0 - target) * no
+
+
+class _LogisticCost(torch.autograd.Function):
+    """log(1 + exp(-|x|)) + max(x, 0) - x y, whose digits survive far from 0, from one exponential.
+
+    The slope is sigmoid(x) - y, made of the same exponential while it is at hand.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
+        cost = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        slope = torch.empty_like(cost) if ctx.needs_input_grad[0] else None
+        # Piece by piece, so that what lies between stays in the cache, where that is how it works.
+        size = min(PIECE, logits.numel()) if logits.device.type == "cpu" else logits.numel()
+        pieces = [torch.split(t.reshape(-1), max(size, 1)) for t in (logits, target, cost)]
+        slopes: Sequence[Tensor | None] = [None] * len(pieces[0])
+        if slope is not None:
+            slopes = torch.split(slope.view(-1), max(size, 1))
+        room = logits.new_empty(2, size)
+        half = room.new_tensor(0.5)
+        for x, y, value, change in zip(*pieces, slopes, strict=True):
+            small, other = room[:, : len(x)]
+            torch.abs(x, out=small).neg_().exp_()
+            torch.clamp(x, min=0.0, out=value).addcmul_(x, y, value=-1.0)
+            value.add_(torch.log1p(small, out=other))
+            if change is not None:
+                # Above 0 it is (1 - y) - e / (1 + e), below e / (1 + e) - y, with e = exp(-|x|).
+                small.div_(torch.add(small, 1.0, out=other)).copysign_(x)
+                torch.copysign(half, x, out=change).add_(half).sub_(y).sub_(small)
+        ctx.save_for_backward(logits, target, slope)
+        return cost
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        logits, target, slope = ctx.saved_tensors
+        for_target = -slopes[0] * logits if ctx.needs_input_grad[1] else None
+        if not torch.is_grad_enabled():
+            return None if slope is None else slopes[0] * slope, for_target
+        return slopes[0] * (logits.sigmoid() - target), for_target  # differentiable once more
 
 
 def row_log_softmax(logits: Tensor, valid: Tensor | None) -> Tensor:

@@ -57,6 +57,14 @@ def under_transform(*tensors: Tensor) -> bool:
     return any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
+def under_tracing(*tensors: Tensor) -> bool:
+    """Whether ``torch.compile`` or ``torch.func`` looks through what is done to these tensors.
+
+    Then the plain form serves, which they know how to fuse and to transform.
+    """
+    return torch.compiler.is_compiling() or under_transform(*tensors)
+
+
 def shape_text(tensor: Tensor) -> str:
     """The shape as the messages print it: ``(8, 16)``."""
     return str(tuple(tensor.shape))

@@ -4,6 +4,9 @@ directions of a similarity matrix.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -21,6 +24,7 @@ from lossmith.kernels.contrastive.exclusion import STEEP, Exclusion
 
 # Exponents may differ by this much before a product of two of them leaves float32.
 SPREAD = 60.0
+LOG2_E = math.log2(math.e)
 
 
 def candidate_cost(
@@ -78,20 +82,31 @@ class _CandidateCost:
         exclusion = Exclusion.of(constants, numbers[0])
         cost = torch.empty_like(own)
         made = [] if hint is None else [torch.zeros_like(x) for x in inputs]
-        spans = blocks(len(queries), len(candidates), queries)
+        spans = blocks(len(queries))
         space = queries.new_empty(2, spans[0][1], len(candidates))
+        near = bounded(queries, candidates, exclusion.bias, *extra)
+        rows, exclusion = in_base_two(queries, exclusion) if near else (queries, exclusion)
         for start, stop in spans:
             some, scratch = space[0, : stop - start], space[1, : stop - start]
-            torch.mm(queries[start:stop], candidates.T, out=some)
+            torch.mm(rows[start:stop], candidates.T, out=some)
             exclusion.apply(some, start, scratch)
-            top = some.amax(dim=1)
-            if extra:
-                top = torch.maximum(top, extra[0][start:stop].amax(dim=1))
-            mass = some.sub_(top.unsqueeze(1)).exp_().sum(dim=1)
-            if extra:
-                others = (extra[0][start:stop] - top.unsqueeze(1)).exp_()
-                mass += others.sum(dim=1)
-            gap = top + mass.log() - own[start:stop]
+            others = extra[0][start:stop] if extra else None
+            if near:
+                mass = some.exp2_().sum(dim=1)
+                if others is not None:
+                    others = others.exp()
+                    mass += others.sum(dim=1)
+                gap = log_of(mass) - own[start:stop]
+                mass = torch.where(mass > 0, mass, 1.0)
+            else:
+                top = some.amax(dim=1)
+                if others is not None:
+                    top = torch.maximum(top, others.amax(dim=1))
+                mass = some.sub_(top.unsqueeze(1)).exp_().sum(dim=1)
+                if others is not None:
+                    others = (others - top.unsqueeze(1)).exp_()
+                    mass += others.sum(dim=1)
+                gap = top + mass.log() - own[start:stop]
             cost[start:stop] = gap if numbers[1] else softplus(gap)
             if hint is None:
                 continue
@@ -102,7 +117,7 @@ class _CandidateCost:
             scale = (share / mass).unsqueeze(1)
             torch.mm(some, candidates, out=made[0][start:stop]).mul_(scale)
             made[1].addmm_(some.T, queries[start:stop] * scale)
-            if extra:
+            if others is not None:
                 torch.mul(others, scale, out=made[3][start:stop])
         return [cost], made
 
@@ -137,12 +152,14 @@ class _LogMasses:
     ) -> tuple[Tensors, Tensors]:
         queries, keys = inputs
         exclusion = Exclusion.of(constants, numbers[0])
+        if exclusion.guide_limit is None and bounded(queries, keys, exclusion.bias):
+            return self._near(queries, keys, exclusion), []
         rows = queries.new_empty(len(queries))
         columns = queries.new_full((len(keys),), ABSENT)
         asked = torch.ones_like(columns, dtype=torch.bool)
         if exclusion.bias is not None:
             asked = exclusion.bias > 0.5 * ABSENT
-        spans = blocks(len(queries), len(keys), queries)
+        spans = blocks(len(queries))
         space = queries.new_empty(2, spans[0][1], len(keys))
         for start, stop in spans:
             some, scratch = space[0, : stop - start], space[1, : stop - start]
@@ -164,6 +181,43 @@ class _LogMasses:
             columns = torch.logaddexp(columns, found)
         return [rows, columns], []
 
+    def _near(self, queries: Tensor, keys: Tensor, exclusion: Exclusion) -> Tensors:
+        """Where the exponentials themselves can be added up."""
+        rows, columns = torch.zeros_like(queries[:, 0]), torch.zeros_like(keys[:, 0])
+        ones = torch.ones_like(rows)
+        spans = blocks(len(queries))
+        space = queries.new_empty(2, spans[0][1], len(keys))
+        scaled, exclusion = in_base_two(queries, exclusion)
+        for start, stop in spans:
+            some, scratch = space[0, : stop - start], space[1, : stop - start]
+            torch.mm(scaled[start:stop], keys.T, out=some)
+            exclusion.apply(some, start, scratch)
+            rows[start:stop] = some.exp2_().sum(dim=1)
+            columns += some.T @ ones[start:stop]  # faster than to sum down the columns
+        return [log_of(rows), log_of(columns)]
+
+    def _near_backward(
+        self, queries: Tensor, keys: Tensor, exclusion: Exclusion, values: Tensors, slopes: Tensors
+    ) -> Tensors:
+        # Without candidates there is no mass to share.
+        by_row, by_column = (
+            slope * torch.where(v > 0.5 * ABSENT, -v, ABSENT).exp()
+            for v, slope in zip(values, slopes, strict=True)
+        )
+        made = [torch.empty_like(queries), torch.zeros_like(keys)]
+        spans = blocks(len(queries))
+        space = queries.new_empty(2, spans[0][1], len(keys))
+        scaled, exclusion = in_base_two(queries, exclusion)
+        for start, stop in spans:
+            some, factor = space[0, : stop - start], space[1, : stop - start]
+            torch.mm(scaled[start:stop], keys.T, out=some)
+            exclusion.apply(some, start, factor)
+            torch.add(by_row[start:stop, None], by_column, out=factor)
+            some.exp2_().mul_(factor)
+            torch.mm(some, keys, out=made[0][start:stop])
+            made[1].addmm_(some.T, queries[start:stop])
+        return made
+
     def backward(
         self,
         inputs: Tensors,
@@ -174,6 +228,8 @@ class _LogMasses:
     ) -> Tensors:
         queries, keys = inputs
         exclusion = Exclusion.of(constants, numbers[0])
+        if exclusion.guide_limit is None and bounded(queries, keys, exclusion.bias):
+            return self._near_backward(queries, keys, exclusion, values, slopes)
         # Without candidates there is no mass to share: exp(similarity - large) is 0.
         there = values[0] > 0.5 * ABSENT
         rows, columns = (torch.where(v > 0.5 * ABSENT, v, STEEP) for v in values)
@@ -181,7 +237,7 @@ class _LogMasses:
         together = together and exclusion.guide_limit is None
         up, down = slopes[0], slopes[1] * (middle - columns).exp()
         made = [torch.empty_like(queries), torch.zeros_like(keys)]
-        spans = blocks(len(queries), len(keys), queries)
+        spans = blocks(len(queries))
         space = queries.new_empty(2, spans[0][1], len(keys))
         for start, stop in spans:
             some, factor = space[0, : stop - start], space[1, : stop - start]
@@ -190,7 +246,7 @@ class _LogMasses:
                 exclusion.apply(some, start, factor)
                 some.sub_(rows[start:stop, None]).exp_()
                 lift = torch.where(there[start:stop], (rows[start:stop] - middle).exp(), 0.0)
-                torch.addr(up[start:stop, None].expand_as(some), lift, down, out=factor)
+                torch.mul(lift.unsqueeze(1), down, out=factor).add_(up[start:stop, None])
                 some.mul_(factor)
             else:
                 other = some.clone()
@@ -214,6 +270,32 @@ def middle_of(*masses: Tensor) -> tuple[Tensor, bool]:
     high = torch.where(there, real, -torch.inf).amax()
     middle = torch.where(there.any(), 0.5 * (low + high), 0.0)
     return middle, bool((high - low) <= SPREAD)
+
+
+def bounded(queries: Tensor, keys: Tensor, bias: Tensor | None, *scores: Tensor) -> bool:
+    """Whether exponentials of all similarities, and sums of them, stay inside float32 as they are.
+
+    Then none needs the largest of its row taken off, which is known only after a pass.
+    """
+    largest = torch.linalg.vector_norm(queries, dim=1).amax()
+    largest = largest * torch.linalg.vector_norm(keys, dim=1).amax()
+    if bias is not None:
+        largest = largest + torch.where(bias > 0.5 * ABSENT, bias.abs(), 0.0).amax()
+    for more in scores:
+        sizes = torch.where(more > 0.5 * ABSENT, more.abs(), 0.0)
+        largest = torch.maximum(largest, sizes.amax()) if sizes.numel() else largest
+    return bool(largest <= SPREAD)
+
+
+def in_base_two(queries: Tensor, exclusion: Exclusion) -> tuple[Tensor, Exclusion]:
+    """Queries whose similarities are powers of two: exp2 takes less time than exp."""
+    bias = exclusion.bias
+    return queries * LOG2_E, replace(exclusion, bias=None if bias is None else bias * LOG2_E)
+
+
+def log_of(mass: Tensor) -> Tensor:
+    """The logarithm, ABSENT for no mass at all."""
+    return torch.where(mass > 0, mass.log(), ABSENT)
 
 
 statistic("candidate_cost", _CandidateCost())

@@ -59,20 +59,13 @@ class Statistic(Protocol):
 
 @dataclass
 class Switch:
-    """When to go by blocks, and how much a block may hold."""
+    """When to go by blocks, and how large a block is."""
 
     # Measured on one core: at 512 x 512 the blocks win back the cost of the operator.
     entries: int = 512 * 512
-    # A block of the matrix in the last-level cache, and rows enough that a product re-reads the
-    # other side's vectors seldom.
-    block_bytes: int = 16 << 20
-    fewest_rows: int = 256
-    most_rows: int = 1024
-
-    def rows(self, columns: int, element_size: int) -> int:
-        """How many rows make a block."""
-        fitting = self.block_bytes // max(1, columns * element_size)
-        return max(1, min(max(fitting, self.fewest_rows), self.most_rows))
+    # Rows of a block: enough that a product re-reads the other side's vectors seldom, and not more,
+    # because room that serves one block alone costs more in fresh pages than the arithmetic on it.
+    rows: int = 256
 
 
 SWITCH = Switch()
@@ -107,10 +100,9 @@ def evaluate(
     return values
 
 
-def blocks(rows: int, columns: int, like: Tensor) -> list[tuple[int, int]]:
+def blocks(rows: int) -> list[tuple[int, int]]:
     """The first row of each block and the row after its last."""
-    step = SWITCH.rows(columns, like.element_size())
-    return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+    return [(start, min(start + SWITCH.rows, rows)) for start in range(0, rows, SWITCH.rows)]
 
 
 # ------------------------------------------------------------------------------- the operator

@@ -30,7 +30,7 @@ class Anchors:
         self.squares = self.rows.square().sum(dim=1)
         self.made = torch.zeros_like(self.rows)
         count = len(self.rows)
-        self.spans = blocks(count, count, self.rows)
+        self.spans = blocks(count)
         first, last = self.sorted.first, self.sorted.last
         width = int((last - first).amax()) if count else 0
         here = torch.arange(count, device=first.device).unsqueeze(1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from lossmith.core.numerics import softplus
+from lossmith.kernels.contrastive.candidates import bounded, in_base_two
 from lossmith.kernels.contrastive.engine import (
     Numbers,
     Optionals,
@@ -21,12 +24,12 @@ LARGEST_EXPONENT = 60.0
 
 
 def logistic_cost_of_others(
-    queries: Tensor, keys: Tensor, exclusion: Exclusion, hint: Tensor
+    queries: Tensor, keys: Tensor, bias: Tensor, exclusion: Exclusion, hint: Tensor
 ) -> Tensor:
-    """The sum over a row's wrong candidates of log(1 + exp(similarity))."""
+    """The sum over a row's wrong candidates of log(1 + exp(similarity + bias)); bias is scalar."""
     (cost,) = evaluate(
         "logistic_cost",
-        [queries, keys],
+        [queries, keys, bias],
         exclusion.constants(),
         [float(exclusion.own)],
         entries=len(queries) * len(keys),
@@ -38,27 +41,36 @@ def logistic_cost_of_others(
 class _LogisticCost:
     def direct(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> Tensors:
         exclusion = Exclusion.of(constants, numbers[0])
-        return [softplus(exclusion.whole(inputs[0] @ inputs[1].T)).sum(dim=1)]
+        similarity = inputs[0] @ inputs[1].T + inputs[2]
+        return [softplus(exclusion.whole(similarity)).sum(dim=1)]
 
     def forward(
         self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
     ) -> tuple[Tensors, Tensors]:
-        queries, keys = inputs
+        queries, keys, bias = inputs
         exclusion = Exclusion.of(constants, numbers[0])
         cost = torch.empty_like(queries[:, 0])
-        made = [] if hint is None else [torch.empty_like(queries), torch.zeros_like(keys)]
-        spans = blocks(len(queries), len(keys), queries)
+        made = (
+            [] if hint is None else [torch.empty_like(queries), *map(torch.zeros_like, inputs[1:])]
+        )
+        spans = blocks(len(queries))
         space = queries.new_empty(2, spans[0][1], len(keys))
+        shift = bias.expand(len(keys))
+        if exclusion.bias is not None:
+            shift = shift + exclusion.bias
+        near = bounded(queries, keys, shift)
+        exclusion = replace(exclusion, bias=shift)
+        rows, exclusion = in_base_two(queries, exclusion) if near else (queries, exclusion)
         for start, stop in spans:
             some, scratch = space[0, : stop - start], space[1, : stop - start]
-            torch.mm(queries[start:stop], keys.T, out=some)
+            torch.mm(rows[start:stop], keys.T, out=some)
             exclusion.apply(some, start, scratch)
             # One exponential serves the value and the slope; past the limit both are linear.
             beyond = None
-            if bool(some.amax() > LARGEST_EXPONENT):
+            if not near and bool(some.amax() > LARGEST_EXPONENT):
                 beyond = (some - LARGEST_EXPONENT).clamp_(min=0.0).sum(dim=1)
                 some.clamp_(max=LARGEST_EXPONENT)
-            some.exp_()
+            some = some.exp2_() if near else some.exp_()
             cost[start:stop] = torch.log1p(some, out=scratch).sum(dim=1)
             if beyond is not None:
                 cost[start:stop] += beyond
@@ -68,6 +80,7 @@ class _LogisticCost:
             slope = hint[start:stop, None]
             torch.mm(some, keys, out=made[0][start:stop]).mul_(slope)
             made[1].addmm_(some.T, queries[start:stop] * slope)
+            made[2] += hint[start:stop] @ some.sum(dim=1)
         return [cost], made
 
     def backward(

@@ -77,7 +77,7 @@ class _PrefixCosts:
         cost = torch.empty_like(own)
         made = [] if hint is None else [torch.zeros_like(x) for x in inputs]
         chunks = _chunks(numbers)
-        spans = blocks(len(queries), len(keys), queries)
+        spans = blocks(len(queries))
         space = queries.new_empty(len(chunks) + 2, spans[0][1], len(keys))
         for start, stop in spans:
             total, room, *kept = (s[: stop - start] for s in space)

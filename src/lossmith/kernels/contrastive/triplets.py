@@ -61,7 +61,7 @@ def _hardest_blocks(rows: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
         sorted_rows = rows[ordered.order]
         squares = sorted_rows.square().sum(dim=-1)
         positive, negative = torch.zeros_like(group), torch.zeros_like(group)
-        for start, stop in blocks(len(sorted_rows), len(sorted_rows), rows):
+        for start, stop in blocks(len(sorted_rows)):
             nearness = _order(sorted_rows[start:stop], sorted_rows.T, squares)
             low, high = ordered.band(start, stop)
             band = nearness[:, low:high].clone()

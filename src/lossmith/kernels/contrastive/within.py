@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lossmith.kernels.contrastive.candidates import middle_of
+from lossmith.kernels.contrastive.candidates import LOG2_E, bounded, log_of, middle_of
 from lossmith.kernels.contrastive.engine import (
     ABSENT,
     SWITCH,
@@ -119,17 +119,7 @@ class _Others(_Masses):
         self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
     ) -> tuple[Tensors, Tensors]:
         triangle = _Triangle.of(inputs, constants, numbers)
-        rows = triangle.rows
-        mass, largest = rows.new_full((2, len(rows)), ABSENT)
-        for start, stop in triangle.spans:
-            size = stop - start
-            some, _ = triangle.values(start, stop)
-            top = some.amax(dim=1)
-            largest[start:stop] = torch.maximum(largest[start:stop], top)
-            largest[stop:] = torch.maximum(largest[stop:], some[:, size:].amax(dim=0))
-            found, below = triangle.log_sums(some, top, start, stop)
-            mass[start:stop] = torch.logaddexp(mass[start:stop], found)
-            mass[stop:] = torch.logaddexp(mass[stop:], below)
+        mass, largest = triangle.near_sums() if triangle.near else triangle.far_sums()
         values = inputs[0].new_full((2, len(inputs[0])), ABSENT)
         values[0][triangle.order], values[1][triangle.order] = mass, largest
         return [values[0].clone(), values[1].clone()], []
@@ -146,6 +136,10 @@ class _Others(_Masses):
         rows, order = triangle.rows, triangle.order
         mass, slope = values[0][order], slopes[0][order]
         there = mass > 0.5 * ABSENT
+        if triangle.near:
+            result = torch.zeros_like(inputs[0])
+            result[order] = triangle.near_slope(slope * torch.where(there, -mass, ABSENT).exp())
+            return [result]
         mass = torch.where(there, mass, STEEP)
         middle, together = middle_of(mass)
         # A row whose own sum is empty may still count for a column when limits differ.
@@ -179,7 +173,11 @@ class _Triangle:
         self.rows = rows[self.order]
         self.above = None if above is None else above[self.order]
         self.transform = how
-        self.spans = blocks(len(self.rows), len(self.rows), rows)
+        self.spans = blocks(len(self.rows))
+        # Exponentials of plain similarities are added up as they are where none is large.
+        self.near = how == PLAIN and above is None and len(self.rows) > 0
+        self.near = self.near and bounded(self.rows, self.rows, None)
+        self.left = self.rows * LOG2_E if self.near else self.rows
         self._spaces: dict[str, Tensor] = {}
 
     @staticmethod
@@ -196,7 +194,7 @@ class _Triangle:
     def values(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """What rows start..stop and the columns from start on count as, and its slope."""
         some = self.space("values", stop - start, len(self.rows) - start)
-        torch.mm(self.rows[start:stop], self.rows[start:].T, out=some)
+        torch.mm(self.left[start:stop], self.rows[start:].T, out=some)
         room = some if self.transform.gamma == 0.0 else self.space("slope", *some.shape)
         slope = self.transform.apply(some, room)
         end = self.sorted.band(start, stop)[1]
@@ -204,6 +202,44 @@ class _Triangle:
         together = group[start:stop, None] == group[start:end]
         some[:, : end - start].masked_fill_(together, ABSENT)
         return some, slope
+
+    def near_sums(self) -> tuple[Tensor, Tensor]:
+        """The log masses, and the largest value of each row."""
+        mass, largest = self.rows.new_zeros(2, len(self.rows))
+        ones = torch.ones_like(mass)
+        for start, stop in self.spans:
+            some = self.values(start, stop)[0].exp2_()
+            below = some[:, stop - start :]
+            mass[start:stop] += some.sum(dim=1)
+            mass[stop:] += below.T @ ones[start:stop]  # faster than to sum down the columns
+            largest[start:stop] = torch.maximum(largest[start:stop], some.amax(dim=1))
+            largest[stop:] = torch.maximum(largest[stop:], below.amax(dim=0))
+        return log_of(mass), log_of(largest)
+
+    def near_slope(self, share: Tensor) -> Tensor:
+        """The gradient of the rows, ``share`` being the slope of each row's mass."""
+        made = torch.zeros_like(self.rows)
+        for start, stop in self.spans:
+            some = self.values(start, stop)[0].exp2_()
+            factor = self.space("kept", *some.shape)
+            some.mul_(torch.add(share[start:stop, None], share[start:], out=factor))
+            made[start:stop].addmm_(some, self.rows[start:])
+            made[stop:].addmm_(some[:, stop - start :].T, self.rows[start:stop])
+        return made
+
+    def far_sums(self) -> tuple[Tensor, Tensor]:
+        """The same, with the largest of each row taken off before the exponential."""
+        mass, largest = self.rows.new_full((2, len(self.rows)), ABSENT)
+        for start, stop in self.spans:
+            some, _ = self.values(start, stop)
+            top = some.amax(dim=1)
+            largest[start:stop] = torch.maximum(largest[start:stop], top)
+            beyond = some[:, stop - start :].amax(dim=0)
+            largest[stop:] = torch.maximum(largest[stop:], beyond)
+            found, below = self.log_sums(some, top, start, stop)
+            mass[start:stop] = torch.logaddexp(mass[start:stop], found)
+            mass[stop:] = torch.logaddexp(mass[stop:], below)
+        return mass, largest
 
     def log_sums(self, some: Tensor, top: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """log-sum-exp of each row of a strip, and of the columns past the strip's own rows."""
@@ -234,7 +270,7 @@ class _Triangle:
         """What the row's share of each value, exp(value - its log mass), is to be multiplied by."""
         up, out = slope[start:stop, None], self.space("kept", *some.shape)
         if self.above is None:
-            return torch.addr(up.expand_as(some), lift[start:stop], down[start:], out=out)
+            return torch.mul(lift[start:stop, None], down[start:], out=out).add_(up)
         by_column = self.space("mass", *some.shape)
         _step(some, self.above[start:stop, None], out).mul_(up)
         _step(some, self.above[start:], by_column).mul_(down[start:])
@@ -315,7 +351,7 @@ class _Band:
         count = len(self.rows)
         # As many rows as a group: more would be compared in vain, fewer make small products.
         largest = int((self.sorted.last - self.sorted.first).amax()) if count else 0
-        step = min(max(self.ROWS, largest), SWITCH.most_rows)
+        step = min(max(self.ROWS, largest), SWITCH.rows)
         self.spans = [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def values(self, start: int, stop: int) -> tuple[Tensor, Tensor | None, Span]:

@@ -293,8 +293,6 @@ def sigmoid_contrastive(
         queries, positives = unit_vectors(queries), unit_vectors(positives)
     queries = queries / temperature
     own = (queries * positives).sum(dim=-1) + bias
-    # The bias as one more coordinate: its gradient comes with that of the vectors.
-    one = torch.ones_like(queries[:, :1])
     exclusion = Exclusion(
         bias=candidate_bias(None, mask, positives),
         rows_out=None if mask is None else ~mask,
@@ -302,8 +300,9 @@ def sigmoid_contrastive(
         pairs=sorted_pairs(ignore_pairs),
     )
     wrong = logistic_cost_of_others(
-        torch.cat([queries, one * bias], dim=1),
-        torch.cat([positives, one], dim=1),
+        queries,
+        positives,
+        torch.as_tensor(bias, dtype=queries.dtype, device=queries.device),
         exclusion,
         slope_of_rows(queries, mask, weight),
     )
