@@ -16,11 +16,22 @@ from lossmith.data.embedded import embedded
 from lossmith.data.queries import RetrievalData, split_retrieval
 from lossmith.data.query_files import read_retrieval
 from lossmith.metrics.retrieval import search_metrics
-from lossmith.tasks.encoder import encode, train_tokenizer
+from lossmith.tasks.encoder import encode
+from lossmith.tasks.hf import hf_tokens, is_hf
+from lossmith.tasks.reader import Reader
 from lossmith.tasks.relevant import Batch, Judged
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
-from lossmith.tasks.text import ENCODER_SETTINGS, TEXT_PRESETS, Encoding, encoding_of, split_of
+from lossmith.tasks.text import (
+    ENCODER_SETTINGS,
+    HF_PRESET,
+    TEXT_PRESETS,
+    Encoding,
+    encode_texts,
+    encoding_of,
+    split_of,
+)
+from lossmith.tasks.text_encoder import PretrainedTextEncoder, TextEncoder
 from lossmith.tasks.towers import TwoTowers, build_towers, rarity_of
 
 SCORES_AT_ONCE = 1 << 24  # of queries x documents: 64 MB
@@ -36,9 +47,10 @@ class RetrievalProblem(Problem):
         queries: Mapping[str, Tensor],
         vocabulary: int,
         description: Description,
+        encoder: TextEncoder | None = None,  # None: the ids were made otherwise, as in tests
     ) -> None:
-        self.data, self.description = data, description
-        self.rarity = rarity_of(documents, vocabulary)
+        self.data, self.description, self.encoder = data, description, encoder
+        self.rarity = rarity_of(documents.clamp(min=0), vocabulary)  # a pretrained one pads by -1
         self.documents, self.queries = documents, queries
         self.judged = {part: Judged(own, len(documents)) for part, own in data.parts.items()}
 
@@ -55,6 +67,14 @@ class RetrievalProblem(Problem):
         """The objective on one batch."""
         assert isinstance(model, TwoTowers)
         return _FEEDS[feed](model, batch, objective)
+
+    def reader(self) -> Reader:
+        """The tokenizer and the corpus."""
+        from lossmith.tasks.retrieval_reader import RetrievalReader
+
+        assert self.encoder is not None
+        width = next(iter(self.queries.values())).shape[1]
+        return RetrievalReader(self.encoder, width, self.data.documents, self.data.names)
 
     @torch.no_grad()
     def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -222,8 +242,12 @@ class RetrievalTask(Task):
     peers = ("bm25",)
     presets = RETRIEVAL_PRESETS
     settings = {
-        "model": Setting(
-            str, "bag", "the encoder of the two towers", choices=tuple(RETRIEVAL_PRESETS)
+        "model": ModelSetting(
+            str,
+            "bag",
+            "the encoder of the two towers",
+            choices=tuple(RETRIEVAL_PRESETS),
+            encoder=HF_PRESET,
         ),
         **COMMON,
         **RETRIEVAL_SETTINGS,
@@ -255,6 +279,12 @@ class RetrievalTask(Task):
             split_of(settings),
             encoding_of(settings),
         )
+
+    def restore(self, files: Mapping[str, bytes]) -> Reader:
+        """The tokenizer and the corpus."""
+        from lossmith.tasks.retrieval_reader import RetrievalReader
+
+        return RetrievalReader.restore(files)
 
     def learner(
         self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int
@@ -300,32 +330,53 @@ def retrieval_problem(
     source: RetrievalData, whole: RetrievalData, seed: int, encoding: Encoding
 ) -> RetrievalProblem:
     """The texts encoded by a tokenizer that the training queries and the corpus teach."""
-    kind, vocabulary, length, keep = encoding
+    length, keep = encoding[2:]
     parts = whole.parts
-    # The corpus is what is searched, so it is known before any query of the test is.
-    corpus = [plain(document) for document in whole.documents]
-    asked = [plain(text) for part in parts.values() for text in part.texts]
-    tokenizer = train_tokenizer([*asked[: len(parts["train"])], *corpus], kind, vocabulary)
+    asked = [text for part in parts.values() for text in part.texts]
+    documents, encoder = _encoded(whole.documents, asked[: len(parts["train"])], encoding)
     pairs = sum(part.relevant for part in parts.values())
     note = f"{len(whole.documents):,} documents are ranked for each query."
-    size = tokenizer.get_vocab_size()
     description = Description(
         name=whole.name,
         rows={name: len(part) for name, part in parts.items()},
         notes=(*whole.notes, note),
         fingerprint=whole.fingerprint,
         split=describe_split(source.parts, parts, seed),
-        facts={"documents": len(whole.documents), "pairs": pairs, "vocabulary": size},
+        facts={
+            "documents": len(whole.documents),
+            "pairs": pairs,
+            "vocabulary": encoder.vocabulary,
+        },
     )
     # All at once, so that a query has the same padding in whichever part it stands.
-    queries = encode(tokenizer, asked, length, keep)
+    if is_hf(encoding[0]):
+        queries = hf_tokens(encoding[0], asked, length, keep=keep)
+    else:
+        queries = encode(encoder.tokenizer, as_read(asked, encoder), length, keep)
     return RetrievalProblem(
         whole,
-        encode(tokenizer, corpus, length, keep),
+        documents,
         dict(zip(parts, torch.split(queries, [len(p) for p in parts.values()]), strict=True)),
-        size,
+        encoder.vocabulary,
         description,
+        encoder,
     )
+
+
+def _encoded(
+    documents: Sequence[str], asked: Sequence[str], encoding: Encoding
+) -> tuple[Tensor, TextEncoder]:
+    """The corpus in token ids; what is searched is known before any query of the test is."""
+    if is_hf(encoding[0]):
+        return encode_texts([], documents, encoding)
+    corpus, queries = ([plain(text) for text in texts] for texts in (documents, asked))
+    return encode_texts([*queries, *corpus], corpus, encoding)
+
+
+def as_read(texts: Sequence[str], encoder: TextEncoder) -> list[str]:
+    """Texts as the towers read them: a pretrained tokenizer has its own way with words."""
+    pretrained = isinstance(encoder, PretrainedTextEncoder)
+    return list(texts) if pretrained else [plain(text) for text in texts]
 
 
 def plain(text: str) -> str:
