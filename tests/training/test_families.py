@@ -71,6 +71,18 @@ def pairs(draw: random.Random, i: int) -> dict[str, Any]:
     return {"source": " ".join([*words, f"w{i}x"]), "target": " ".join([f"w{i}x", *words[::-1]])}
 
 
+def titles(draw: random.Random, i: int) -> dict[str, Any]:
+    row = texts(draw)
+    items = [name for name in ("red", "green") if row[name]] or ["none"]
+    return {"title": f"{row['text']} n{i}", "tags": str(items)}
+
+
+def questions(draw: random.Random, i: int) -> dict[str, Any]:
+    words = draw.sample(["list", "tuple", "set", "path", "dict", "integer"], 3)
+    number = draw.randint(0, 10**6)  # a query is asked in one part alone
+    return {"query": f"{words[0]} q{number}", "positive": " ".join([*words, f"d{i % 9}"])}
+
+
 def ratings(folder: Path) -> None:
     draw = random.Random(5)
     rows: dict[str, list[dict[str, Any]]] = {part: [] for part in SIZES}
@@ -93,6 +105,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any], Row | None]] = {
     "features": ("regression", "absolute_error", {}, numbers),
     "lists": ("ranking", "listnet", {"model": "attention"}, candidates),
     "users": ("recommendation", "bpr", {}, None),
+    "items": ("recommendation", "warp", {"text": "title", "item": "tags"}, titles),
+    "search": ("retrieval", "info_nce", {"length": 8, "size": 8}, questions),
     "seq2seq": ("generation", "cross_entropy", {"beams": 2, "epochs": 1}, pairs),
 }
 
@@ -282,3 +296,24 @@ def test_svmlight_is_read_as_in_training(tmp_path):
     (tmp_path / "wide.txt").write_text("0 qid:1 1:0.5\n0 qid:1 5:0.7\n")
     with pytest.raises(DataError, match="feature 5 was not there in training"):
         said(folder, tmp_path / "wide.txt")
+
+
+def test_items_for_each_text(made, tmp_path):
+    data, folder = made("items")
+    records = said(folder, without(data / "test.csv", "tags"), top=2)
+    assert len(records) == 2 * SIZES["test"]
+    assert {record["item"] for record in records} <= {"red", "green", "none"}
+    (tmp_path / "new.csv").write_text("title,tags\nred red,purple\n")
+    with pytest.raises(DataError, match="no text has an item of the training"):
+        evaluate(load_model(folder), str(tmp_path / "new.csv"))
+
+
+def test_documents_for_each_query(made, tmp_path):
+    data, folder = made("search")
+    records = said(folder, without(data / "test.csv", "positive"), top=3)
+    assert [record["rank"] for record in records[:4]] == [1, 2, 3, 1]
+    assert all(record["text"] for record in records)
+    # A document that training did not know joins those that are ranked.
+    (tmp_path / "new.csv").write_text("query,positive\nwhat is new,something else entirely\n")
+    found = evaluate(load_model(folder), str(tmp_path / "new.csv"))
+    assert 0.0 <= found["metrics"]["ndcg@10"] <= 1.0

@@ -23,7 +23,7 @@ from lossmith.tasks.reader import Reader
 from lossmith.tasks.recommendation_data import TEXT_MODELS, USER_MODELS, Loaded, Texts, load
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
 from lossmith.tasks.settings import COMMON, Setting
-from lossmith.tasks.tagspace import build_text_items
+from lossmith.tasks.tagspace import TextItems, build_text_items
 from lossmith.tasks.task import Description, Learner, Problem, Task
 from lossmith.tasks.text import ENCODER_SETTINGS, shuffled_batches
 
@@ -82,8 +82,12 @@ class RecommendationProblem(Problem):
 
     def reader(self) -> Reader:
         """The names of users and items, and who has taken what."""
-        if self.texts is not None or self.features:
+        if self.features:
             return super().reader()  # whose error says that it is not kept
+        if self.texts is not None and self.texts.encoder is not None:
+            from lossmith.tasks.text_items_reader import TextItemsReader
+
+            return TextItemsReader(self.texts.encoder, self.data.item_ids)
         from lossmith.tasks.recommendation_reader import RecommendationReader
 
         return RecommendationReader(self.data)
@@ -123,6 +127,8 @@ class RecommendationProblem(Problem):
         """Each metric over all items, the user's training items left out, mean over users."""
         if isinstance(model, nn.Module):
             model.eval()
+        if isinstance(model, TextItems) and self.texts is not None:
+            model.ids = self.texts.ids  # a model from a folder has none of its own
         sums = {metric.name: 0.0 for metric in metrics}
         counts = dict.fromkeys(sums, 0)
         users, _ = self.pairs[part]
@@ -254,8 +260,10 @@ class RecommendationTask(Task):
     def restore(self, files: Mapping[str, bytes]) -> Reader:
         """The names of users and items, and who has taken what."""
         from lossmith.tasks.recommendation_reader import RecommendationReader
+        from lossmith.tasks.text_items_reader import CATALOGUE, TextItemsReader
 
-        return RecommendationReader.restore(files)
+        reader = TextItemsReader if CATALOGUE in files else RecommendationReader
+        return reader.restore(files)
 
     def learner(
         self, problem: Problem, loss: str, settings: Mapping[str, Any], seed: int

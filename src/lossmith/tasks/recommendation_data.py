@@ -22,6 +22,7 @@ from lossmith.data.text_items import (
 from lossmith.tasks.encoder import encode, train_tokenizer
 from lossmith.tasks.task import Description, describe_split
 from lossmith.tasks.text import Encoding, Split, encoding_of, split_of
+from lossmith.tasks.text_encoder import TextEncoder
 
 TEXT_MODELS = ("tagspace", "bag")
 USER_MODELS = ("factorization",)
@@ -33,6 +34,7 @@ class Texts:
 
     ids: Tensor
     vocabulary: int
+    encoder: TextEncoder | None = None  # None: the ids were made otherwise, as in tests
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +115,9 @@ def _load_texts(source: TextItemsData, split: Split, encoding: Encoding) -> Load
         split=describe_split(source.parts, whole.parts, seed),
         facts={"items": data.items, "vocabulary": size},
     )
-    return Loaded(
-        data, description, Texts(encode(tokenizer, whole.texts(), length, keep), int(size))
-    )
+    ids = encode(tokenizer, whole.texts(), length, keep)
+    encoder = TextEncoder(tokenizer, ids.shape[1], keep)
+    return Loaded(data, description, Texts(ids, int(size), encoder))
 
 
 def _load_interactions(

@@ -24,7 +24,12 @@ class TwoTowers(nn.Module):
         self.query = encoder
         # Equal at first: a word has the same vector on both sides, and texts that share words are
         # near before anything is learnt.
-        self.document = encoder if shared else copy.deepcopy(encoder)
+        self.other = None if shared else copy.deepcopy(encoder)
+
+    @property
+    def document(self) -> nn.Module:
+        """The encoder of documents."""
+        return self.query if self.other is None else self.other
 
     def queries(self, ids: Tensor) -> Tensor:
         """Unit vectors ``[N, d]`` of queries in token ids ``[N, L]``."""

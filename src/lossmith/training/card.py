@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from lossmith.core.own import HF, is_own
 from lossmith.core.spec import Spec, parse
 from lossmith.tasks.task import Description
 
@@ -35,6 +36,21 @@ def formula(spec: Spec) -> str:
     return " ".join(found.group(1).split()) if found else ""
 
 
+def _loss(loss: str) -> list[str]:
+    """What was trained for, in the words of the registry; of one's own loss, its name."""
+    if is_own(loss):
+        return [f"`{loss}`, a loss of the user's own.", ""]
+    spec, _ = parse(loss)
+    return [
+        f"`{loss}`: {spec.summary}",
+        "",
+        f"Formula: {formula(spec)}",
+        "",
+        f"Source: {spec.paper}.",
+        "",
+    ]
+
+
 def card(
     folder_name: str,
     config: Mapping[str, Any],
@@ -42,7 +58,6 @@ def card(
     metrics: Mapping[str, Any],
 ) -> str:
     """The card as Markdown."""
-    spec, _ = parse(config["loss"])
     family = config["family"]
     rows = ", ".join(f"{part} {count:,}" for part, count in description.rows.items())
     changed = {key: value for key, value in config["settings"].items() if value not in ("", None)}
@@ -63,12 +78,7 @@ def card(
         "",
         "## Loss",
         "",
-        f"`{config['loss']}`: {spec.summary}",
-        "",
-        f"Formula: {formula(spec)}",
-        "",
-        f"Source: {spec.paper}.",
-        "",
+        *_loss(config["loss"]),
         "## Metrics",
         "",
         f"Epoch {chosen} of {metrics['epochs_trained']}, {judged}; seed {config['seed']}.",
@@ -90,7 +100,7 @@ def card(
         "",
         "## Limits",
         "",
-        *(f"- {limit}" for limit in _limits(family, spec, metrics)),
+        *(f"- {limit}" for limit in _limits(config, metrics)),
         "",
         "## Made with",
         "",
@@ -109,14 +119,22 @@ def _rows(part: str, values: Mapping[str, float | None]) -> list[str]:
     ]
 
 
-def _limits(family: str, spec: Spec, metrics: Mapping[str, Any]) -> list[str]:
+def _limits(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    family, loss = config["family"], config["loss"]
     limits = ["It knows what its training data showed, and nothing says how it does on other data."]
     if family in ("classification", "tagging"):
+        serves = "" if is_own(loss) else f", which serves {parse(loss)[0].serves}"
         limits.append(
-            f"Its probabilities are those of {spec.name}, which serves {spec.serves}: look at "
-            "calibration or log loss before you rely on them, or set a threshold of your own."
+            f"Its probabilities are those of {loss}{serves}: look at calibration or log loss "
+            "before you rely on them, or set a threshold of your own."
         )
-    if family == "recommendation":
+    if str(config["settings"]["model"]).startswith(HF):
+        limits.append("It needs the folder of its pretrained encoder, which is not copied here.")
+    if family == "retrieval":
+        limits.append("`corpus.json` holds every document: share the folder as you would these.")
+    if family == "recommendation" and config["settings"]["text"]:
+        limits.append("It knows the items of its training data alone.")
+    elif family == "recommendation":
         limits.append("It knows the users and items of its training data alone.")
         limits.append(
             "`taken.safetensors` and `ids.json` say who has taken what: share the folder as you "

@@ -17,7 +17,7 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from lossmith.core.spec import Inputs, parse
+from lossmith.core.spec import Inputs
 from lossmith.data.errors import DataError
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.registry import load_task
@@ -44,7 +44,7 @@ class Kept:
     @property
     def feed(self) -> Inputs:
         """What the loss was fed with."""
-        return self.task.feed(parse(self.config["loss"])[0])
+        return self.task.objective(self.config["loss"], self.config["settings"])[1]
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
