@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lossmith.core.call import format_call, parse_call
+from lossmith.core.own import is_own, own_text
 from lossmith.data.errors import DataError
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
@@ -48,7 +49,7 @@ def settle(family: str, data: str, loss: str, *, seed: int, settings: Mapping[st
     """The job, checked as far as that goes without reading data; RequestError says what to type."""
     try:
         task = load_task(family)
-        text = format_call(*parse_call(loss))
+        text = own_text(loss) if is_own(loss) else format_call(*parse_call(loss))
         resolved = task.resolve(settings)
         task.check(text, resolved)
     except ValueError as error:
