@@ -308,6 +308,34 @@ def test_items_for_each_text(made, tmp_path):
         evaluate(load_model(folder), str(tmp_path / "new.csv"))
 
 
+OWN_MODEL = """
+from lossmith.tasks.factorization import Factorization
+
+def build(users, items):
+    return Factorization(users, items, dimension=3)
+"""
+
+
+@pytest.mark.parametrize("kind", ["features", "own"])
+def test_users_and_items_by_features_or_by_a_model_of_ones_own(kind, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    ratings(data)
+    write(tmp_path / "items.csv", [{"item": f"i{i}", "kind": "ab"[i % 2]} for i in range(15)])
+    (tmp_path / "mine.py").write_text(OWN_MODEL)
+    settings = {"epochs": 1, "dimension": 4}
+    if kind == "features":
+        settings["item_features"] = str(tmp_path / "items.csv")
+    else:
+        settings["model"] = f"{tmp_path / 'mine.py'}:build"
+    asked = settle("recommendation", str(data), "bpr", seed=0, settings=settings)
+    folder = fit(asked, tmp_path / "m").folder
+    kept = load_model(folder)
+    assert evaluate(kept, str(data / "test.csv"))["metrics"] == kept.metrics["test"]
+    (tmp_path / "users.txt").write_text("u3\n")
+    assert len(said(folder, tmp_path / "users.txt", top=4)) == 4
+
+
 def test_documents_for_each_query(made, tmp_path):
     data, folder = made("search")
     records = said(folder, without(data / "test.csv", "positive"), top=3)

@@ -119,8 +119,9 @@ class FeatureTable(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=std)
         if features is not None:
-            self.register_buffer("index", torch.from_numpy(features.index))
-            self.register_buffer("value", torch.from_numpy(features.value))
+            # Copies: safetensors keeps no memory that two tensors share.
+            self.register_buffer("index", torch.from_numpy(features.index).clone())
+            self.register_buffer("value", torch.from_numpy(features.value).clone())
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Vectors ``[..., d]`` of rows ``[...]``, or ``[rows, d]`` of all."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
+from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs
 from lossmith.data.interactions import InteractionData
 from lossmith.data.side_features import SideFeatures
@@ -19,10 +20,11 @@ from lossmith.kernels.factor_warp import factor_warp
 from lossmith.kernels.known_items import KnownItems
 from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
+from lossmith.tasks.own_model import own_model
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.recommendation_data import TEXT_MODELS, USER_MODELS, Loaded, Texts, load
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
-from lossmith.tasks.settings import COMMON, Setting
+from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.tagspace import TextItems, build_text_items
 from lossmith.tasks.task import Description, Learner, Problem, Task
 from lossmith.tasks.text import ENCODER_SETTINGS, shuffled_batches
@@ -56,18 +58,14 @@ class RecommendationProblem(Problem):
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """Matrix factorisation, with features where there are any, or a model of texts."""
+        if self.texts is not None and is_own(settings["model"]):
+            raise ValueError(
+                f"model={settings['model']}: items for texts are ranked by a model of ours; one of "
+                "your own takes users and items. Leave the model out."
+            )
         if self.texts is not None:
             return build_text_items(settings, self.texts.ids, self.texts.vocabulary, self.items)
-        if self.features:
-            return FeatureFactorization(
-                self.users,
-                self.items,
-                user_features=self.features.get("user"),
-                item_features=self.features.get("item"),
-                dimension=settings["dimension"],
-                identity=settings["identity"],
-            )
-        return Factorization(self.users, self.items, dimension=settings["dimension"])
+        return build_factorization(settings, self.users, self.items, self.features)
 
     def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterable[Batch]:
         """Positive pairs; negatives are drawn with a generator of their own, also by seed."""
@@ -82,15 +80,13 @@ class RecommendationProblem(Problem):
 
     def reader(self) -> Reader:
         """The names of users and items, and who has taken what."""
-        if self.features:
-            return super().reader()  # whose error says that it is not kept
         if self.texts is not None and self.texts.encoder is not None:
             from lossmith.tasks.text_items_reader import TextItemsReader
 
             return TextItemsReader(self.texts.encoder, self.data.item_ids)
         from lossmith.tasks.recommendation_reader import RecommendationReader
 
-        return RecommendationReader(self.data)
+        return RecommendationReader(self.data, self.features)
 
     def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
         """The objective on one batch, and the penalty on the vectors that the batch used."""
@@ -144,6 +140,34 @@ class RecommendationProblem(Problem):
                 sums[name] += float(values[real].sum())
                 counts[name] += int(real.sum())
         return {name: sums[name] / counts[name] if counts[name] else math.nan for name in sums}
+
+
+def build_factorization(
+    settings: Mapping[str, Any], users: int, items: int, features: Mapping[str, SideFeatures]
+) -> VectorModel:
+    """Matrix factorisation, with features where there are any, or what the user's own code builds.
+
+    A model of one's own is a :class:`VectorModel`: samplers ask it for vectors, not for scores.
+    """
+    own = own_model(settings, {"users": users, "items": items})
+    if isinstance(own, VectorModel):
+        return own
+    if own is not None:
+        raise ValueError(
+            f"model={settings['model']} made a {type(own).__name__}; a model that recommends is a "
+            "lossmith.tasks.factorization.VectorModel, whose user_vectors, item_vectors and "
+            "item_biases the losses need."
+        )
+    if not features:
+        return Factorization(users, items, dimension=settings["dimension"])
+    return FeatureFactorization(
+        users,
+        items,
+        user_features=features.get("user"),
+        item_features=features.get("item"),
+        dimension=settings["dimension"],
+        identity=settings["identity"],
+    )
 
 
 def _is_fused(objective: Objective) -> bool:
@@ -210,7 +234,7 @@ class RecommendationTask(Task):
     filled_in = frozenset({"num_items"})
     presets = dict.fromkeys(MODELS, PRESET)
     settings = {
-        "model": Setting(
+        "model": ModelSetting(
             str,
             "auto",
             "reference model; auto: factorization of users and items, tagspace of texts",

@@ -15,10 +15,11 @@ from lossmith.data.errors import DataError
 from lossmith.data.interaction_files import ENDINGS, read_log
 from lossmith.data.interactions import InteractionData, make_interactions, unique_pairs
 from lossmith.data.labelled import scored_file
+from lossmith.data.side_features import SideFeatures
 from lossmith.data.unlabelled import read_ids
-from lossmith.tasks.factorization import Factorization
+from lossmith.tasks.factorization import VectorModel
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
-from lossmith.tasks.recommendation import RecommendationProblem
+from lossmith.tasks.recommendation import RecommendationProblem, build_factorization
 from lossmith.tasks.task import Description
 
 IDS, TAKEN = "ids.json", "taken.safetensors"
@@ -28,8 +29,10 @@ TOP = 10
 class RecommendationReader(Reader):
     """The names of users and items, and who has taken what."""
 
-    def __init__(self, data: InteractionData) -> None:
-        self.data = data
+    def __init__(
+        self, data: InteractionData, features: Mapping[str, SideFeatures] | None = None
+    ) -> None:
+        self.data, self.features = data, dict(features or {})
 
     def files(self) -> dict[str, bytes]:
         """The names by their numbers, and the pairs of every part."""
@@ -38,7 +41,12 @@ class RecommendationReader(Reader):
             for part, pairs in self.data.parts.items()
             for side, values in (("users", pairs.users), ("items", pairs.items))
         }
-        names = {"users": self.data.user_ids, "items": self.data.item_ids}
+        names: dict[str, Any] = {"users": self.data.user_ids, "items": self.data.item_ids}
+        # What each row has of them is among the weights.
+        names["features"] = {
+            side: {"names": known.names, "each": known.index.shape[1]}
+            for side, known in self.features.items()
+        }
         return {IDS: to_json(names), TAKEN: safetensors.torch.save(tensors)}
 
     @classmethod
@@ -53,11 +61,16 @@ class RecommendationReader(Reader):
             )
             for part in dict.fromkeys(name.split(".")[0] for name in tensors)
         }
-        return cls(make_interactions("", names["users"], names["items"], parts, ()))
+        features = {}
+        for side, known in names["features"].items():
+            shape = (len(names[f"{side}s"]), known["each"])
+            none = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
+            features[side] = SideFeatures(known["names"], *none)
+        return cls(make_interactions("", names["users"], names["items"], parts, ()), features)
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A model with vectors for these users and items."""
-        return Factorization(self.data.users, self.data.items, dimension=settings["dimension"])
+        return build_factorization(settings, self.data.users, self.data.items, self.features)
 
     def labelled(self, data: str, settings: Mapping[str, Any]) -> RecommendationProblem:
         """Interactions of known users with known items; those of training are no prediction."""
@@ -93,7 +106,7 @@ class RecommendationReader(Reader):
 
     def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
         """The best items for each user, all that the user has taken left out."""
-        assert isinstance(model, Factorization)
+        assert isinstance(model, VectorModel)
         number = {name: place for place, name in enumerate(self.data.user_ids)}
         trained = set(self.data.parts["train"].users.tolist())
         for ids in read_ids(question.source, question.settings["user"] or None):
@@ -110,9 +123,7 @@ class RecommendationReader(Reader):
             yield self._best(model, torch.tensor(users), names, question.top or TOP)
 
     @torch.no_grad()
-    def _best(
-        self, model: Factorization, users: Tensor, names: list[str], top: int
-    ) -> list[Record]:
+    def _best(self, model: VectorModel, users: Tensor, names: list[str], top: int) -> list[Record]:
         scores = model.all_scores(users)
         for pairs in self.data.parts.values():
             for row, user in enumerate(users.tolist()):
