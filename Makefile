@@ -36,8 +36,9 @@ layers: $(VENV)/.test
 generated: $(VENV)/.test
 	$(BIN)/python tools/generate.py --check
 
+# Worksteal: the trainings from end to end come last, and are not left to one worker.
 unit: $(VENV)/.test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # Comparisons on a real Ray cluster of two nodes; Ray is large, so it is not part of `make test`.
 ray: $(VENV)/.test

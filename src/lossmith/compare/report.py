@@ -73,9 +73,7 @@ class Report:
         """What it takes to get the same numbers again, in one line."""
         torch = "+".join(sorted({str(one.get("torch", "?")) for one in self.environments}))
         by_valid = any(epoch.valid for one in self.outcomes.values() for epoch in one.epochs)
-        threads = "+".join(
-            sorted({str(arm.settings.get("threads", "?")) for arm in self.plan.arms})
-        )
+        threads = sorted({str(arm.settings.get("threads", "?")) for arm in self.plan.arms})
         seeds, count = self.plan.seeds, len(self.plan.seeds)
         in_a_row = count > 1 and seeds == tuple(range(count))
         defined = self.plan.definition
@@ -89,7 +87,7 @@ class Report:
             "data": self.plan.fingerprint,
             **({"code": "+".join(sorted({*self.plan.code.values()}))} if self.plan.code else {}),
             "torch": torch,
-            "threads": threads,
+            "threads": "+".join(threads),
         }
         return "|".join(f"{key}:{value}" for key, value in parts.items())
 

@@ -159,7 +159,7 @@ def top_k_metrics(
     >>> top_k_metrics(scores, relevant, None, ["recall@2", "hit@1"])
     {'recall@2': tensor([0.3333], dtype=torch.float64), 'hit@1': tensor([1.], dtype=torch.float64)}
     """
-    wanted = [one if isinstance(one, Metric) else find_metric(one, FAMILY) for one in metrics]
+    wanted = [_settled(one) for one in metrics]
     values: dict[str, Tensor] = {}
     longest = max((one.k for one in wanted if one.k is not None), default=None)
     top = None if longest is None else _top(scores, relevant, excluded, longest)
@@ -169,6 +169,13 @@ def top_k_metrics(
         else:
             values[one.name] = one.function(scores, relevant, excluded)
     return values
+
+
+def _settled(one: Metric | str) -> Metric:
+    """The metric with its cut-off; one that is still open raises."""
+    if isinstance(one, Metric):
+        return find_metric(one.name, FAMILY) if one.at_k and one.k is None else one
+    return find_metric(one, FAMILY)
 
 
 def _precision(top: Top, k: int) -> Tensor:
