@@ -67,7 +67,8 @@ def unit_vectors(x: Tensor) -> Tensor:
     if x.device.type == "cpu" and x.dtype in FULL and not under_tracing(x):
         norm = torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True)
         if norm.numel() > 0 and all_within(norm, SHORT, 1.0 / SHORT):
-            made: Tensor = _UnitVectors.apply(x, norm)  # type: ignore[no-untyped-call]
+            apply: Any = _UnitVectors.apply  # torch leaves it untyped
+            made: Tensor = apply(x, norm)
             return made
     return _unit_vectors(x)
 
@@ -145,7 +146,8 @@ def logistic_cost(logits: Tensor, target: Tensor, positive: float | Tensor = 1.0
     """
     if isinstance(positive, float) and positive == 1.0:
         if not under_tracing(logits, target) and logits.shape == target.shape:
-            made: Tensor = _LogisticCost.apply(logits, target)  # type: ignore[no-untyped-call]
+            apply: Any = _LogisticCost.apply  # torch leaves it untyped
+            made: Tensor = apply(logits, target)
             return made
         return torch.lerp(softplus(logits), softplus(-logits), target)  # exact at both ends
     yes, no = softplus(-logits), softplus(logits)
@@ -180,7 +182,18 @@ class _LogisticCost(torch.autograd.Function):
                 small.div_(torch.add(small, 1.0, out=other)).copysign_(x)
                 torch.copysign(half, x, out=change).add_(half).sub_(y).sub_(small)
         ctx.save_for_backward(logits, target, slope)
+        ctx.save_for_forward(logits, target)
         return cost
+
+    @staticmethod
+    def jvp(ctx: Any, of_logits: Tensor | None, of_target: Tensor | None) -> Tensor:
+        logits, target = ctx.saved_tensors
+        change = torch.zeros_like(logits)
+        if of_logits is not None:
+            change = change + (logits.sigmoid() - target) * of_logits
+        if of_target is not None:
+            change = change - logits * of_target
+        return change
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
