@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{case.name}: {', '.join(case.contenders)}")
         return 0
     if given.action == "run":
+        wanted = [one for case in wanted if (one := with_sizes(case, given.size)).sizes]
         if given.fresh:
             for case in wanted:
-                store.forget(case.name)
-        wanted = [one for case in wanted if (one := with_sizes(case, given.size)).sizes]
+                store.forget(case.name, case.quick if given.quick else case.sizes)
         run_all(wanted, store, options(given), say)
     print(write_page(cases, store, folder))
     return 0
@@ -58,7 +58,12 @@ def parser() -> argparse.ArgumentParser:
         "action", nargs="?", default="run", choices=("run", "page", "list", "install")
     )
     made.add_argument("--quick", action="store_true", help="small sizes, installed peers only")
-    made.add_argument("--only", action="append", metavar="NAME", help="rows with this in the name")
+    made.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="the row of this name, or those with it in theirs",
+    )
     made.add_argument("--out", type=Path, metavar="DIR", help="where results and page go")
     made.add_argument("--fresh", action="store_true", help="measure again what was measured")
     made.add_argument("--threads", type=int, default=2)
@@ -106,11 +111,15 @@ def effort(given: argparse.Namespace) -> Effort:
 
 
 def chosen(cases: dict[str, Case], only: Sequence[str] | None) -> list[Case]:
-    """The cases whose name has one of the texts in it."""
-    found = [case for name, case in cases.items() if not only or any(text in name for text in only)]
-    if only and not found:
-        raise ValueError(f"no row has {' or '.join(only)} in its name: {', '.join(cases)}.")
-    return found
+    """The cases whose name is one of the texts; for a text that is no name, those that have it."""
+    found = {
+        name
+        for text in only or [""]
+        for name in ([text] if text in cases else [name for name in cases if text in name])
+    }
+    if not found:
+        raise ValueError(f"no row has {' or '.join(only or [])} in its name: {', '.join(cases)}.")
+    return [case for name, case in cases.items() if name in found]
 
 
 def with_sizes(case: Case, wanted: Sequence[str]) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,11 @@ class Store:
         self.measurements = [*kept, measurement]
         self.write()
 
-    def forget(self, case: str) -> None:
-        """Drop what was measured of a case."""
-        self.measurements = [one for one in self.measurements if one["case"] != case]
+    def forget(self, case: str, sizes: Sequence[Size]) -> None:
+        """Drop what was measured of a case at these sizes."""
+        self.measurements = [
+            one for one in self.measurements if one["case"] != case or one["size"] not in sizes
+        ]
 
     def write(self) -> None:
         """Replace the file in one step, so that a kill leaves the old one or the new one."""

@@ -32,3 +32,11 @@ def test_seconds_shorten_a_run_to_three_rounds_at_the_least() -> None:
 def test_a_row_that_does_not_exist_is_answered_with_those_that_do() -> None:
     with pytest.raises(ValueError, match="no row has b row in its name: a row"):
         chosen({"a row": CASE}, ["b row"])
+
+
+def test_the_name_of_a_row_is_that_row_alone_and_other_texts_are_searched() -> None:
+    longer = Case("a row, longer", "fast", lambda size: {}, {}, SIZES)
+    cases = {"a row": CASE, "a row, longer": longer}
+    assert chosen(cases, ["a row"]) == [CASE]
+    assert chosen(cases, ["a r"]) == [CASE, longer]
+    assert chosen(cases, None) == [CASE, longer]

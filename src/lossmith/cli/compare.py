@@ -127,27 +127,8 @@ def compare(
 
     lossmith compare --plan runs/.../plan.toml --out again
     """
-    from lossmith.core.call import split_list
-
-    named = {
-        "model": model,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "text": text,
-        "label": label,
-        "target": target,
-        "features": features,
-        "query": query,
-        "positive": positive,
-        "negative": negative,
-        "user": user,
-        "item": item,
-        "source": source,
-        "keywords": keywords,
-        "glossary": glossary,
-    }
     from lossmith.compare.plan import read_seeds
+    from lossmith.core.call import split_list
 
     asked = _read_plan(plan)
     family, data = family or asked.get("family"), data or asked.get("data")
@@ -155,7 +136,7 @@ def compare(
         missing = "FAMILY" if family is None else "DATA"
         raise typer.BadParameter("give it here, or in the file of --plan.", param_hint=missing)
     check_family(family)
-    given = given_settings(named, settings)
+    given = given_settings(context)
     texts = [text for word in losses or () for text in split_list(word)]
     study = _prepare(
         quiet,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -59,13 +58,22 @@ Glossary = Annotated[
 ]
 
 
-def given_settings(named: Mapping[str, object], words: list[str] | None) -> dict[str, Any]:
-    """The settings that were asked for, by options of their own or by ``--set key=value``."""
+def given_settings(context: typer.Context) -> dict[str, Any]:
+    """The settings that were asked for, by options of their own or by ``--set key=value``.
+
+    An option that the help lists among the columns or the settings of a training is a setting of
+    that name.
+    """
     from lossmith.compare.plan import read_setting
 
-    given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
-    given.update(read_setting(word) for word in words or ())
-    return given
+    given = {
+        option.name: value
+        for option in context.command.params
+        if getattr(option, "rich_help_panel", None) in (COLUMNS, SETTINGS)
+        and option.name not in (None, "settings")
+        and (value := context.params[option.name]) is not None
+    }
+    return given | dict(map(read_setting, context.params["settings"] or ()))
 
 
 def check_family(family: str) -> None:

@@ -48,7 +48,8 @@ def train(
     loss: Annotated[str, typer.Option(help="What to train for: 'warp(margin=0.5)'.")],
     out: Annotated[str, typer.Option(help="The model folder.")],
     metric: Annotated[
-        str | None, typer.Option(help="What chooses the epoch, such as precision@10.")
+        str | None,
+        typer.Option(help="What chooses the epoch: precision@10.", rich_help_panel=SETTINGS),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and draws.", min=0)] = 0,
     model: Model = None,
@@ -111,28 +112,7 @@ def train(
     """
     check_family(family)
     first = _talks()
-    named = {
-        "metric": metric,
-        "model": model,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "valid": valid,
-        "test": test,
-        "text": text,
-        "label": label,
-        "target": target,
-        "features": features,
-        "query": query,
-        "positive": positive,
-        "negative": negative,
-        "user": user,
-        "item": item,
-        "source": source,
-        "keywords": keywords,
-        "glossary": glossary,
-    }
-    given = given_settings(named, settings)
+    given = given_settings(context)
     fitted = _fit(
         context.obj,
         (family, data, loss, seed, given),
