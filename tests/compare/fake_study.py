@@ -28,6 +28,9 @@ class FakeTask:
     trade_off = ("log_loss", "accuracy")
     settings = DEFAULTS
 
+    def usual_losses(self, facts: Any, settings: dict[str, Any]) -> tuple[str, ...]:
+        return self.default_losses
+
     def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
         for name in given:
             if name not in DEFAULTS:
@@ -62,6 +65,7 @@ class FakeTask:
             fingerprint=f"f{settings['content']}",
             split="random 80/20 s0",
             scorers=("accuracy:by hand",),
+            facts={},
         )
 
     def usage(self, loss: str) -> str:

@@ -171,7 +171,7 @@ def make_plan(
     """Check everything that was asked for, read the data once, and settle what will be done."""
     given = dict(settings) if metric is None else {**settings, "metric": metric}
     numbers = read_seeds(seeds)
-    texts = list(losses) if losses else list(task.default_losses)
+    texts = losses or _usual_losses(task, data, given)
     arms = [_read_arm(task, text, given) for text in texts]
     chosen = arms[0] if baseline is None else _read_arm(task, baseline, given)
     if chosen not in arms:
@@ -297,6 +297,11 @@ def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description
         raise
     except ValueError as error:  # a setting and the data that do not go together
         raise PlanError(str(error)) from error
+
+
+def _usual_losses(task: Task, data: str, given: Mapping[str, object]) -> tuple[str, ...]:
+    """What this data is compared on unless losses are named; tasks keep the data they have read."""
+    return task.usual_losses(_describe(task, data, given).facts, task.resolve(given))
 
 
 def _check_peers(task: Task, data: str, arms: Sequence[Arm]) -> None:

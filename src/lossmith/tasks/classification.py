@@ -31,6 +31,7 @@ from lossmith.tasks.text_encoder import TextEncoder, numbered
 
 Batch = tuple[Tensor, Tensor]
 CLASSES = "classes.json"
+OF_MANY_CLASSES = ("cross_entropy", "binary_cross_entropy", "margin_binary_cross_entropy")
 
 
 class ClassificationProblem(Problem):
@@ -155,6 +156,12 @@ class ClassificationTask(Task):
         "logits+class": "objective(logits, target)  # logits [N, C], target [N] class indices",
         "logits+distribution": "objective(logits, probabilities)  # both [N, C]",
     }
+
+    def usual_losses(
+        self, facts: Mapping[str, object], settings: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Of two classes losses of one logit; of more the softmax is among them."""
+        return self.default_losses if facts["classes"] == 2 else OF_MANY_CLASSES
 
     def problem(self, data: str, settings: Mapping[str, Any]) -> ClassificationProblem:
         """The data in tensors."""

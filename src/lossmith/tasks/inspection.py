@@ -95,10 +95,12 @@ def _fit(family: str, path: str, data: str, roles: Mapping[str, str]) -> Fit:
     parts = getattr(found, "parts", None)
     rows = {name: len(_countable(part)) for name, part in parts.items()} if parts else found.rows
     from lossmith.tasks.registry import load_task  # torch: after the data was found to be good
+    from lossmith.tasks.text import label_facts
 
     task = load_task(family)
     given = [word for name, value in roles.items() for word in ("--set", f"{name}={value}")]
-    words = ["lossmith", "compare", family, data, "--losses", ",".join(task.default_losses), *given]
+    usual = ",".join(task.usual_losses(label_facts(found), task.resolve(roles)))
+    words = ["lossmith", "compare", family, data, "--losses", usual, *given]
     losses = tuple(spec.name for spec in task.fitting())
     return Fit(family, rows, found.notes, tuple(faults(found)), losses, shlex.join(words))
 

@@ -13,6 +13,7 @@ from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.labelled import read_labelled
+from lossmith.data.labels import MISSING
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task
@@ -31,7 +32,6 @@ from lossmith.tasks.text import (
 from lossmith.tasks.text_encoder import TextEncoder, numbered
 
 Batch = tuple[Tensor, Tensor]
-MISSING = -1.0
 LABELS = "labels.json"
 
 
@@ -172,7 +172,7 @@ class TaggingTask(Task):
     """Text to labels, with missing ones."""
 
     family = "tagging"
-    default_losses = ("masked_binary_cross_entropy", "binary_cross_entropy")
+    default_losses = ("masked_binary_cross_entropy", "binary_cross_entropy", "pairwise_auc")
     own_inputs = "logits+binary"  # a loss that knows of missing labels says inputs=logits+partial
     metric_names = ("macro_auc", "macro_average_precision")
     presets = {**TEXT_PRESETS, "separate": SEPARATE_PRESET}
@@ -206,6 +206,13 @@ class TaggingTask(Task):
             "loss may have its own); the other parts keep all of theirs."
         )
         return replace(description, notes=(*description.notes, hidden))
+
+    def usual_losses(
+        self, facts: Mapping[str, object], settings: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Where every label is known, to learn from the observed ones is to learn from all."""
+        all_known = settings["observed"] == "all" and not facts["missing labels"]
+        return self.default_losses[1:] if all_known else self.default_losses
 
     def problem(self, data: str, settings: Mapping[str, Any]) -> TaggingProblem:
         """The data in tensors."""

@@ -135,6 +135,12 @@ class Task(ABC):
         """The metric that decides unless another is named."""
         return self.metric_names[0]
 
+    def usual_losses(
+        self, facts: Mapping[str, object], settings: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """What is compared on data of these facts where no losses are named."""
+        return self.default_losses
+
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting with its value; an unknown name or a bad value raises."""
         values = resolve(self.settings, self.presets, given)

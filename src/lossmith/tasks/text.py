@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.data.embedded import embedded
+from lossmith.data.labels import MISSING
 from lossmith.data.text import TextData, read_text, split_text
 from lossmith.tasks.encoder import encode, train_tokenizer
 from lossmith.tasks.hf import HF_SETTINGS, hf_model, hf_tokens, is_hf
@@ -191,7 +192,7 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
         notes=whole.notes,
         fingerprint=whole.fingerprint,
         split=describe_split(source.parts, parts, seed),
-        facts={"classes": len(whole.classes), "vocabulary": encoder.vocabulary},
+        facts={"vocabulary": encoder.vocabulary, **label_facts(whole)},
     )
     return TextTensors(
         ids=dict(zip(parts, torch.split(ids, sizes), strict=True)),
@@ -201,6 +202,14 @@ def text_tensors(source: TextData, split: Split, encoding: Encoding) -> TextTens
         description=description,
         encoder=encoder,
     )
+
+
+def label_facts(source: object) -> dict[str, object]:
+    """How many classes labelled texts have, and how many labels of the train part are missing."""
+    if not isinstance(source, TextData) or not source.classes:
+        return {}
+    missing = int((source.parts["train"].labels == MISSING).sum())
+    return {"classes": len(source.classes), "missing labels": missing}
 
 
 def encoded(encoder: TextEncoder, source: TextData) -> TextTensors:
