@@ -208,13 +208,15 @@ RETRIEVAL_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bag": {**TEXT_PRESETS["bag"], **_SIZES},
     "cnn": {**TEXT_PRESETS["cnn"], **_SIZES, "batch_size": 128},
 }
+# The vectors of a pretrained encoder are compared as they are, from the first step on.
+HF_VECTORS: Mapping[str, Any] = {**HF_PRESET, "size": None, "dropout": 0.0}
 RETRIEVAL_SETTINGS: Mapping[str, Setting] = {
     "query": Setting(str, "", "name of the query column; empty: guessed"),
     "positive": Setting(str, "", "name of the column of relevant documents; empty: guessed"),
     "negative": Setting(str, "", "names of columns of other documents; empty: guessed"),
     "label": Setting(str, "", "name of the column of grades; empty: guessed"),
     **ENCODER_SETTINGS,
-    "size": Setting(int, None, "size of the vectors that are compared", low=1),
+    "size": Setting(int, None, "size of the vectors; empty: a pretrained encoder's own", low=1),
     "towers": Setting(
         str,
         "shared",
@@ -247,7 +249,7 @@ class RetrievalTask(Task):
             "bag",
             "the encoder of the two towers",
             choices=tuple(RETRIEVAL_PRESETS),
-            encoder=HF_PRESET,
+            encoder=HF_VECTORS,
         ),
         **COMMON,
         **RETRIEVAL_SETTINGS,

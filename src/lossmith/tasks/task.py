@@ -17,6 +17,7 @@ from lossmith.core.module import Objective
 from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs, Spec, Tune, objectives, parse
 from lossmith.modules import from_text
+from lossmith.tasks.hf import parameter_groups
 from lossmith.tasks.own_loss import own_objective
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.settings import Setting, resolve
@@ -260,8 +261,10 @@ class GradientLearner(Learner):
         self.before_step: Callable[[], None] = lambda: None
         self.objective, self.feed = task.objective(loss, settings)
         optimizer = OPTIMIZERS[settings["optimizer"]]
+        groups = parameter_groups(self.model, settings)
+        groups[0]["params"] += self.objective.parameters()
         self.optimizer = optimizer(
-            [*self.model.parameters(), *self.objective.parameters()],
+            groups,
             lr=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
             fused=True,

@@ -1,0 +1,143 @@
+"""A pretrained encoder where a text is one side: of a query and a document, of a text and an item.
+
+It is a tiny one with random weights, made here.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+import torch
+
+from lossmith.cli.app import run
+from lossmith.compare.study import prepare
+from lossmith.tasks.hf import Encoder, EncoderVector, hf_tokens
+from lossmith.tasks.registry import load_task
+from lossmith.tasks.task import GradientLearner
+from lossmith.training.fit import fit, settle
+from lossmith.training.folder import load_model
+from lossmith.training.judge import evaluate
+from tasks.tiny_encoder import WORDS, as_sentence_transformer, save_encoder
+
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(autouse=True)
+def own_threads():
+    """A training sets the threads of its process; the other tests keep theirs."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture
+def sentences(folder, tmp_path):
+    """A sentence-transformers folder of the same encoder."""
+    (tmp_path / "st").mkdir()
+    return as_sentence_transformer(folder, tmp_path / "st", longest=6)
+
+
+@pytest.fixture
+def searches(tmp_path):
+    """Queries of two words, and the documents that hold both."""
+    draw = random.Random(0)
+    lines = ["query,positive"]
+    for i in range(60):
+        one, two = draw.sample(WORDS[4:], 2)
+        lines.append(f"{one} {two} q{i},{two} {one} {draw.choice(WORDS[4:])} {i % 20}")
+    path = tmp_path / "searches.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def learner(family, data, loss, model, **given):
+    task = load_task(family)
+    settings = task.resolve({"model": f"hf:{model}", **given})
+    return GradientLearner(task, task.problem(data, settings), loss, settings, seed=0)
+
+
+def kept_as_recorded(family, data, loss, tmp_path, **given):
+    """Train into a folder, and find its numbers again in what was read back."""
+    asked = settle(family, data, loss, seed=0, settings={"epochs": 1, **given})
+    folder = fit(asked, tmp_path / "m").folder
+    kept = load_model(folder)
+    assert evaluate(kept, data)["metrics"] == kept.metrics["test"]
+    assert "It needs the folder of its pretrained encoder" in (folder / "README.md").read_text()
+    return folder
+
+
+# ---------------------------------------------------------------------------- retrieval
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "triplet", "listnet", "sigmoid_contrastive", "bpr"])
+def test_towers_of_a_pretrained_encoder_learn(folder, searches, loss):
+    free = learner("retrieval", searches, loss, folder, learning_rate=0.003)
+    first, *_, last = [free.epoch() for _ in range(5)]
+    assert last < first
+
+
+def test_untrained_towers_compare_the_encoders_own_vectors(sentences, searches):
+    """Of a sentence-transformers folder these are pooled and normalized as it says."""
+    for given in ({}, {"freeze": "yes"}, {"towers": "separate"}):
+        made = learner("retrieval", searches, "info_nce", sentences, **given)
+        problem = made.problem
+        assert problem.documents.shape[1] <= 6
+        found = made.model.scores(problem.queries["test"], made.model.index(problem.documents))
+        encoder = Encoder(f"hf:{sentences}").eval()
+        vectors = [encoder(ids).detach() for ids in (problem.queries["test"], problem.documents)]
+        torch.testing.assert_close(found, vectors[0] @ vectors[1].T)
+
+
+def test_another_size_is_a_projection_and_a_frozen_encoder_trains_it_alone(folder, searches):
+    made = learner("retrieval", searches, "info_nce", folder, freeze="yes", size=5,
+                   learning_rate=0.02)  # fmt: skip
+    tower = made.model.query
+    assert isinstance(tower, EncoderVector) and tower.projection.weight.shape == (5, 16)
+    before = {name: value.clone() for name, value in tower.encoder.state_dict().items()}
+    first, *_, last = [made.epoch() for _ in range(5)]
+    assert last < first
+    assert all(torch.equal(v, before[name]) for name, v in tower.encoder.state_dict().items())
+
+
+def test_the_encoder_may_go_on_at_a_pace_of_its_own(folder, searches):
+    made = learner("retrieval", searches, "info_nce", folder, size=5, encoder_learning_rate=0.0)
+    before = made.model.query.encoder.transformer.embeddings.word_embeddings.weight.clone()
+    projection = made.model.query.projection.weight.clone()
+    made.epoch()
+    after = made.model.query
+    assert torch.equal(after.encoder.transformer.embeddings.word_embeddings.weight, before)
+    assert not torch.equal(after.projection.weight, projection)
+    assert made.parameters == sum(len(p["params"]) and sum(map(torch.numel, p["params"]))
+                                  for p in made.optimizer.param_groups)  # fmt: skip
+
+
+def test_search_by_a_pretrained_encoder_from_compare_to_predict(
+    folder, searches, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    model = f"hf:{folder}"
+    words = ["compare", "retrieval", searches, "--losses", "info_nce,triplet", "--model", model,
+             "--epochs", "1", "--seeds", "2", "--jobs", "1", "--out", "run"]  # fmt: skip
+    assert run([*words, "--dry-run"]) == 0
+    assert run([*words, "--quiet"]) == 0
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert f"code of {model}" in plan["conditions"]
+    trained = kept_as_recorded("retrieval", searches, "info_nce", tmp_path, model=model)
+    capfd.readouterr()
+    (tmp_path / "new.txt").write_text("the film\ndull plot\n")
+    assert run(["predict", str(trained), "new.txt", "--top", "3"]) == 0
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(r["row"], r["rank"]) for r in records] == [(r, k) for r in (1, 2) for k in (1, 2, 3)]
+
+
+def test_a_plan_of_search_holds_the_hash_of_the_encoders_folder(sentences, searches):
+    study = prepare("retrieval", searches, ["info_nce"], settings={"model": f"hf:{sentences}"})
+    assert list(study.plan.code) == [f"hf:{sentences}"] and not study.plan.lent
+    assert hf_tokens(f"hf:{sentences}", ["the film the plot the film"], 128).shape == (1, 6)
