@@ -13,6 +13,8 @@ import torch
 
 from lossmith.cli.app import run
 from lossmith.compare.study import prepare
+from lossmith.core.metric import find_metric
+from lossmith.data.errors import DataError
 from lossmith.tasks.hf import Encoder, EncoderVector, hf_tokens
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
@@ -53,6 +55,19 @@ def searches(tmp_path):
         one, two = draw.sample(WORDS[4:], 2)
         lines.append(f"{one} {two} q{i},{two} {one} {draw.choice(WORDS[4:])} {i % 20}")
     path = tmp_path / "searches.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def posts(tmp_path):
+    """Posts whose tags are the words that they hold."""
+    draw = random.Random(0)
+    lines = ["title\ttags"]
+    for i in range(80):
+        words = draw.sample(WORDS[4:], 2)
+        lines.append(f"{' '.join(words)} n{i}\t{sorted(words)!r}")
+    path = tmp_path / "posts.tsv"
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 
@@ -141,3 +156,62 @@ def test_a_plan_of_search_holds_the_hash_of_the_encoders_folder(sentences, searc
     study = prepare("retrieval", searches, ["info_nce"], settings={"model": f"hf:{sentences}"})
     assert list(study.plan.code) == [f"hf:{sentences}"] and not study.plan.lent
     assert hf_tokens(f"hf:{sentences}", ["the film the plot the film"], 128).shape == (1, 6)
+
+
+# ---------------------------------------------------------------------------- text to item
+
+
+@pytest.mark.parametrize("score", ["dot", "cosine"])
+@pytest.mark.parametrize("loss", ["bpr", "warp", "cross_entropy", "listnet"])
+def test_items_for_texts_read_by_a_pretrained_encoder(folder, posts, loss, score):
+    made = learner("recommendation", posts, loss, folder, score=score, batch_size=16, scale=4.0,
+                   encoder_learning_rate=0.003, learning_rate=0.01)  # fmt: skip
+    assert made.model.items.weight.shape == (5, 64)
+    first, *_, last = [made.epoch() for _ in range(6)]
+    assert last < first or loss == "warp"  # its rank estimate moves
+    metric = find_metric("recall@2", "recommendation")
+    before = learner("recommendation", posts, loss, folder, score=score).model
+    found, at_first = (made.problem.evaluate(model, "test", [metric])["recall@2"]
+                       for model in (made.model, before))  # fmt: skip
+    assert found > at_first
+
+
+def test_the_vector_of_a_text_is_the_encoders_own_where_the_dimension_is(sentences, posts):
+    made = learner("recommendation", posts, "bpr", sentences, dimension=16)
+    encoder, ids = Encoder(f"hf:{sentences}").eval(), made.problem.texts.ids[:7]
+    assert made.model.encoder.projection is None and ids.shape[1] <= 6
+    torch.testing.assert_close(made.model.eval().read(torch.arange(7)), encoder(ids))
+    rates = [group["lr"] for group in made.optimizer.param_groups]
+    assert rates == [0.003, 5e-5]
+    frozen = learner("recommendation", posts, "bpr", sentences, dimension=16, freeze="yes")
+    before = {k: v.clone() for k, v in frozen.model.encoder.encoder.state_dict().items()}
+    frozen.epoch()
+    after = frozen.model.encoder.encoder.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_items_for_texts_by_a_pretrained_encoder_from_compare_to_predict(
+    folder, posts, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "recommendation", posts, "--losses", "bpr,warp", "--model", f"hf:{folder}",
+             "--epochs", "1", "--seeds", "2", "--jobs", "1", "--out", "run"]  # fmt: skip
+    assert run([*words, "--dry-run"]) == 0
+    assert run([*words, "--quiet"]) == 0
+    trained = kept_as_recorded("recommendation", posts, "warp", tmp_path, model=f"hf:{folder}")
+    card = (trained / "README.md").read_text()
+    assert "the best items for each text" in card and "taken.safetensors" not in card
+    capfd.readouterr()
+    (tmp_path / "new.txt").write_text("the film\n\u00e4\n")
+    assert run(["predict", str(trained), "new.txt", "--top", "2"]) == 0
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(r["row"], r["rank"]) for r in records] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert {record["item"] for record in records} <= set(WORDS[4:])
+
+
+def test_a_pretrained_encoder_for_users_and_items_is_refused(folder, tmp_path):
+    (tmp_path / "r.csv").write_text("user,item\nu1,i1\nu1,i2\nu2,i1\nu2,i3\n")
+    task = load_task("recommendation")
+    for data in (str(tmp_path / "r.csv"), "embedded"):
+        with pytest.raises((ValueError, DataError), match=r"hf:.*reads texts.*users and items"):
+            task.problem(data, task.resolve({"model": f"hf:{folder}"}))

@@ -17,9 +17,9 @@ from lossmith.data.interactions import InteractionData, make_interactions, uniqu
 from lossmith.data.labelled import scored_file
 from lossmith.data.side_features import SideFeatures
 from lossmith.data.unlabelled import read_ids
-from lossmith.tasks.factorization import VectorModel
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.recommendation import RecommendationProblem, build_factorization
+from lossmith.tasks.recommender import Recommender
 from lossmith.tasks.task import Description
 
 IDS, TAKEN = "ids.json", "taken.safetensors"
@@ -106,7 +106,7 @@ class RecommendationReader(Reader):
 
     def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
         """The best items for each user, all that the user has taken left out."""
-        assert isinstance(model, VectorModel)
+        assert isinstance(model, Recommender)
         number = {name: place for place, name in enumerate(self.data.user_ids)}
         trained = set(self.data.parts["train"].users.tolist())
         for ids in read_ids(question.source, question.settings["user"] or None):
@@ -123,7 +123,7 @@ class RecommendationReader(Reader):
             yield self._best(model, torch.tensor(users), names, question.top or TOP)
 
     @torch.no_grad()
-    def _best(self, model: VectorModel, users: Tensor, names: list[str], top: int) -> list[Record]:
+    def _best(self, model: Recommender, users: Tensor, names: list[str], top: int) -> list[Record]:
         scores = model.all_scores(users)
         for pairs in self.data.parts.values():
             for row, user in enumerate(users.tolist()):
