@@ -18,6 +18,18 @@ class Pairs(nn.Module):
         return self.layers(torch.cat([self.users(users), self.items(items)], dim=-1))
 
 
+class Known(nn.Module):
+    """Scores of what is known of an item alone, beside how much each user takes."""
+
+    def __init__(self, users, item_features):
+        super().__init__()
+        self.item_features = item_features
+        self.users = nn.Embedding(users, item_features.shape[1])
+
+    def forward(self, users, items):
+        return (self.users(users) * self.item_features[items]).sum(dim=-1)
+
+
 class Product(nn.Module):
     """Matrix factorisation once more, pair by pair."""
 

@@ -272,6 +272,27 @@ def rows_of(family, i):
     return {"user": f"u{user}", "item": f"i{item}"}
 
 
+def test_a_model_of_ones_own_may_ask_for_what_is_known_of_items(tmp_path):
+    """It is there again when the model comes from its folder, though no weights hold it."""
+    pairs = [(u, i) for u in range(12) for i in range(15) if (i + u) % 3 == 0]
+    data, items = tmp_path / "r.csv", tmp_path / "items.csv"
+    data.write_text("\n".join(["user,item", *(f"u{u},i{i}" for u, i in pairs)]) + "\n")
+    lines = ["item,kind", *(f"i{i},{'abc'[i % 3]}" for i in range(15))]
+    items.write_text("\n".join(lines) + "\n")
+    settings = {"epochs": 20, "model": own("Known"), "item_features": str(items),
+                "learning_rate": 0.1, "batch_size": 8}  # fmt: skip
+    asked = settle("recommendation", str(data), "bpr", seed=0, settings=settings)
+    kept = load_model(fit(asked, tmp_path / "m").folder)
+    assert kept.metrics["test"]["auc"] > 0.6  # 0.5 if all scores were equal
+    again = evaluate(kept, str(data))
+    assert again["metrics"] == kept.metrics["test"]
+    (tmp_path / "new.txt").write_text("u1\n")
+    found = [one for some in answers(kept, str(tmp_path / "new.txt"), top=2) for one in some]
+    assert all(torch.tensor(one["score"]).abs() > 0 for one in found)
+    with pytest.raises(ValueError, match=r"argument 'item_features' that it is not given"):
+        learner("recommendation", tiny.recommendation(), "bpr", "Known")
+
+
 @pytest.mark.parametrize(
     ("family", "model", "loss"),
     [

@@ -120,9 +120,9 @@ class FeatureTable(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=std)
         if features is not None:
-            # Copies: safetensors keeps no memory that two tensors share.
-            self.register_buffer("index", torch.from_numpy(features.index).clone())
-            self.register_buffer("value", torch.from_numpy(features.value).clone())
+            # The data, not the model: no state_dict keeps it.
+            self.register_buffer("index", torch.from_numpy(features.index), persistent=False)
+            self.register_buffer("value", torch.from_numpy(features.value), persistent=False)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Vectors ``[..., d]`` of rows ``[...]``, or ``[rows, d]`` of all."""

@@ -68,6 +68,12 @@ def own_model(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Modul
     return model
 
 
+def asks_for(settings: Mapping[str, Any], fact: str) -> bool:
+    """Whether the model is one of the user's, and what builds it has an argument of that name."""
+    text = str(settings["model"])
+    return is_own(text) and fact in parameters_of(own(text).value)
+
+
 def takes(model: nn.Module, count: int) -> bool:
     """Whether a model can be called with so many inputs, as far as Python can tell."""
     try:

@@ -20,7 +20,7 @@ from lossmith.kernels.known_items import KnownItems
 from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
 from lossmith.tasks.hf import HF_SETTINGS
-from lossmith.tasks.own_model import Call, called, own_model
+from lossmith.tasks.own_model import Call, asks_for, called, own_model
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.recommendation_data import (
     TEXT_MODELS,
@@ -153,7 +153,11 @@ def build_factorization(
     A model of one's own scores pairs. One that is a :class:`VectorModel` shows its vectors too,
     by which all items are scored at once.
     """
-    own = own_model(settings, {"users": users, "items": items})
+    facts: dict[str, Any] = {"users": users, "items": items}
+    for side, known in features.items():
+        if asks_for(settings, f"{side}_features"):  # the table may be a large one
+            facts[f"{side}_features"] = torch.from_numpy(known.dense())
+    own = own_model(settings, facts)
     if isinstance(own, VectorModel):
         return own
     if own is not None:
