@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lossmith.core.call import format_call, parse_call
+from lossmith.core.call import format_call, parse_call, split_list
 from lossmith.core.load import LoadError, load_attribute
 from lossmith.core.words import did_you_mean
 
@@ -151,6 +151,24 @@ def code_digest(text: str) -> str:
     if text in _lent.get() and not inspect.isclass(found.value):
         digest.update(_held(found.value))
     return digest.hexdigest()[:12]
+
+
+def own_texts(loss: str, settings: Mapping[str, Any]) -> list[str]:
+    """Everything that a training with these has of the user's: code, and pretrained encoders.
+
+    >>> own_texts("my.py:loss", {"model": "hf:encoder", "metrics": "accuracy,my.py:share"})
+    ['my.py:loss', 'hf:encoder', 'my.py:share']
+    """
+    metrics = (t for name in ("metric", "metrics") for t in split_list(settings.get(name) or ""))
+    listed = [loss, str(settings.get("model")), *metrics]
+    return [text for text in dict.fromkeys(listed) if is_own(text) or text.startswith(HF)]
+
+
+def digest_of(text: str) -> str:
+    """A short hash of the code that a text names, or of the folder of a pretrained encoder."""
+    if text.startswith(HF):
+        return folder_digest(Path(text.removeprefix(HF)).expanduser())
+    return code_digest(text)
 
 
 def folder_digest(folder: Path) -> str:

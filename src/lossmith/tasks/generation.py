@@ -57,6 +57,10 @@ class GenerationProblem(Problem):
         """A fresh encoder-decoder."""
         return build_seq2seq(settings, len(self.codec))
 
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each source."""
+        return (one.numpy().tobytes() for one in self.parts[part].source)
+
     def reader(self) -> Reader:
         """The tokenizer, the length of the longest target, and the words of the training targets
         that are too common for keywords.

@@ -18,6 +18,7 @@ from lossmith.tasks.feature_models import ItemByItem, ListAttention, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, NO_TEXTS, FeatureScale, Scale
 from lossmith.tasks.own_model import Call, called, own_model, takes
 from lossmith.tasks.reader import Reader
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import shuffled_batches
@@ -83,6 +84,12 @@ class RankingProblem(Problem):
         made.encoder, made.description, made.highest = encoder, description, highest
         made.parts = {"test": PaddedLists(lists, encoder.scale.apply(lists.features), seed=seed)}
         return made
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The features of each list, in whichever order its items come."""
+        lists = self.parts[part]
+        for items in torch.split(lists.features, lists.sizes.tolist()):
+            yield b"".join(sorted(row_bytes(items)))
 
     def reader(self) -> Reader:
         """The names and scales of the features, and the highest grade."""

@@ -32,6 +32,7 @@ from lossmith.tasks.recommendation_data import (
 )
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
 from lossmith.tasks.recommender import PairScores, Recommender
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.tagspace import NO_VECTORS, TextItems, TextScores, build_text_items
 from lossmith.tasks.task import Description, Learner, Problem, Task
@@ -80,6 +81,12 @@ class RecommendationProblem(Problem):
     def generator(self, batch: Batch) -> torch.Generator:
         """The one that draws negatives."""
         return batch.generator
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each text; pairs of users and items are told apart by name."""
+        if self.texts is None:
+            return ()
+        return row_bytes(self.texts.ids[torch.unique(self.pairs[part][0])])
 
     def reader(self) -> Reader:
         """The names of users and items, and who has taken what."""

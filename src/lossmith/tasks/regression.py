@@ -25,6 +25,7 @@ from lossmith.tasks.features import FEATURE_SETTINGS, FEATURES, FeatureScale, Sc
 from lossmith.tasks.hf import is_hf
 from lossmith.tasks.own_model import Call, called, own_model
 from lossmith.tasks.reader import Question, Reader, Record
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
 from lossmith.tasks.text import (
@@ -90,6 +91,10 @@ class RegressionProblem(Problem):
         """Each metric over the whole part."""
         prediction, target = predict(model, self.inputs[part]), self.target[part]
         return {metric.name: float(metric.function(prediction, target)) for metric in metrics}
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids, or the features, of each example."""
+        return row_bytes(self.inputs[part])
 
     def reader(self) -> RegressionReader:
         """The tokenizer, or the names and scales of the features."""

@@ -20,6 +20,7 @@ from lossmith.tasks.encoder import encode
 from lossmith.tasks.hf import hf_tokens, is_hf
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.relevant import Batch, Judged
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import (
@@ -67,6 +68,10 @@ class RetrievalProblem(Problem):
         """The objective on one batch."""
         assert isinstance(model, TwoTowers)
         return _FEEDS[feed](model, batch, objective)
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each query."""
+        return row_bytes(self.queries[part])
 
     def reader(self) -> Reader:
         """The tokenizer and the corpus."""

@@ -105,6 +105,13 @@ class Problem(ABC):
         """What the model needs to read new data; a model folder keeps it beside the weights."""
         raise ValueError("a model of this task cannot be kept in a folder yet; compare trains it.")
 
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """What the model reads of each row of a part, as bytes; labels are no part of it.
+
+        Nothing where what is seen is not what is scored, as of users and their items.
+        """
+        return ()
+
     def generator(self, batch: Any) -> torch.Generator | None:
         """The random state from which the cost of a batch draws, where it is not torch's own.
 

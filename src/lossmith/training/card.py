@@ -107,6 +107,7 @@ def card(
         "## Made with",
         "",
         *(f"- {name} {version}" for name, version in config["versions"].items()),
+        *(f"- the code of {text}, hash {digest}" for text, digest in config["code"].items()),
         f"- settings: {', '.join(f'{key}={value}' for key, value in changed.items())}",
         "",
     ]
@@ -148,6 +149,11 @@ def _limits(
         limits.append(
             "`taken.safetensors` and `ids.json` say who has taken what: share the folder as you "
             "would share that."
+        )
+    if family != "recommendation" or _has_texts(family, description):
+        limits.append(
+            "`seen.safetensors` holds a hash of each input of the training: whoever has an input "
+            "can ask whether it was among them."
         )
     if family == "generation":
         limits.append("It may say what the source does not: let a person read what matters.")
