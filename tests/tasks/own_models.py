@@ -102,6 +102,16 @@ def one_input(users, items):
     return nn.Embedding(users, 4)
 
 
+class Failing(Pairs):
+    def forward(self, users, items):
+        return self.users(users) @ self.items(items)
+
+
+class Unmade(Pairs):
+    def __init__(self, users, items):
+        super().__init__(users, items, {}["width"])
+
+
 class TwoInputs(Writer):
     def forward(self, source, target_in):
         return super().forward(source, source != 0, target_in)

@@ -214,6 +214,9 @@ def test_towers_of_ones_own_give_vectors_of_the_size_asked_for():
         ("recommendation", "bpr", "pairs_of_three", r"gave \(16, 3\).*called with \(16,\), \(16,\)"
          r"; expected floating point of shape \(16,\): model\(users \[M\], items \[M\]\)"),
         ("recommendation", "bpr", "one_input", r"whose forward takes \(input\).*give it users, it"),
+        ("recommendation", "bpr", "Failing", r"fails on \(16,\), \(16,\), called as model\(users.*"
+         r": RuntimeError: .* \(own_models.py:\d+: return self.users\(users\) @"),
+        ("recommendation", "bpr", "Unmade", r"cannot be made: KeyError: 'width' \(own_models.py:"),
         ("ranking", "listnet", "two_numbers", r"gave \(8, 4, 2\).*expected .* shape \(8, 4\)"),
         ("regression", "huber", "two_numbers", r"gave \(8, 2\).*model\(features \[N, F\]\) -> \[N"),
         ("regression", "huber", "integers", r"torch.int64 when"),
@@ -235,7 +238,9 @@ def test_a_model_of_texts_that_does_not_fit_says_so_at_once():
         learner("recommendation", texts(), "bpr", "Scores", dimension=9)
     with lend({"mine": lambda items: torch.nn.Linear(2, items)}):
         settings = tiny.settings("recommendation", model="mine")
-        with pytest.raises(ValueError, match=r"fails on token ids \(2, 7\) \(RuntimeError"):
+        with pytest.raises(
+            ValueError, match=r"fails on token ids \(2, 7\), called as .*: RuntimeError"
+        ):
             texts().model(settings)
     for model, problem in (("Scores", texts()), ("Pairs", tiny.recommendation())):
         with pytest.raises(ValueError, match=r"l2 penalises vectors.*weight_decay"):

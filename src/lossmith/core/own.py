@@ -13,6 +13,7 @@ import functools
 import hashlib
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -132,6 +133,17 @@ def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(target).parameters
     except (TypeError, ValueError):
         return {}
+
+
+def what_failed(error: BaseException) -> str:
+    """An error of the user's code in a line, with the place in a file of theirs."""
+    ours = Path(__file__).resolve().parents[1]
+    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and ours not in path.parents and "site-packages" not in path.parts:
+            return f"{text} ({path.name}:{frame.lineno}: {frame.line})"
+    return text
 
 
 def code_digest(text: str) -> str:

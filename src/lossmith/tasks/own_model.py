@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossmith.core.own import is_own, own, parameters_of
+from lossmith.core.own import is_own, own, parameters_of, what_failed
 from lossmith.core.validate import shape_text
 
 # Of a text and items: the vector of the text, or the scores.
@@ -62,7 +62,11 @@ def own_model(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Modul
                 f"{', '.join(facts)}, settings; give the others a default, or a value as in "
                 f"{found.home}({name}=...)."
             )
-    model = found.value(**{k: v for k, v in known.items() if every or k in parameters})
+    given = {k: v for k, v in known.items() if every or k in parameters}
+    try:
+        model = found.value(**given)
+    except Exception as error:  # whatever a constructor of the user's raises
+        raise ValueError(f"model={text} cannot be made: {what_failed(error)}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model={text} returned {type(model).__name__}; expected an nn.Module.")
     return model
@@ -97,31 +101,42 @@ def called(model: nn.Module, settings: Mapping[str, Any], call: Call) -> nn.Modu
             f"model={text} made a {type(model).__name__} whose forward takes ({taken}); it is "
             f"called as {call.text}, so give it {', '.join(call.arguments)}."
         )
-    model.register_forward_hook(_Output(text, call))
-    return model
+    return OwnModel(model, text, call)
 
 
-class _Output:
-    """Looks at what a model gives each time that it is called; an object, so that it is copied."""
+class OwnModel(nn.Module):
+    """A model of the user's own, that tells a failure and a wrong output in a sentence."""
 
-    def __init__(self, text: str, call: Call) -> None:
-        self.text, self.call = text, call
+    def __init__(self, model: nn.Module, text: str, call: Call) -> None:
+        super().__init__()
+        self.model, self.text, self.call = model, text, call
 
-    def __call__(self, model: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the model gives, in the shape that was asked for."""
+        try:
+            output = self.model(*inputs)
+        except Exception as error:  # whatever a model of the user's raises
+            raise ValueError(
+                f"model={self.text} fails on {_shapes(inputs)}, called as {self.call.text}: "
+                f"{what_failed(error)}"
+            ) from error
         right = self.call.shape(*inputs)
         if isinstance(output, Tensor) and output.is_floating_point():
             if output.shape == right:
-                return None
+                return output
             if _but_one(tuple(output.shape), right):
                 return output.reshape(right)
         what = f"a {type(output).__name__}"
         if isinstance(output, Tensor):
             what = f"{shape_text(output)} of {output.dtype}"
-        given = ", ".join(shape_text(one) for one in inputs)
         raise ValueError(
-            f"model={self.text} gave {what} when it was called with {given}; expected floating "
-            f"point of shape {right}: {self.call.text}."
+            f"model={self.text} gave {what} when it was called with {_shapes(inputs)}; expected "
+            f"floating point of shape {right}: {self.call.text}."
         )
+
+
+def _shapes(inputs: tuple[Tensor, ...]) -> str:
+    return ", ".join(map(shape_text, inputs))
 
 
 def _but_one(shape: tuple[int, ...], right: tuple[int, ...]) -> bool:
@@ -141,10 +156,9 @@ def width_of(model: nn.Module, settings: Mapping[str, Any], length: int) -> int:
         try:
             output = model.eval()(ids)
         except Exception as error:  # whatever a model of the user's raises
-            reason = f"{type(error).__name__}: {error}"
             raise ValueError(
-                f"model={text} fails on token ids {shape_text(ids)} ({reason}); it is called as "
-                f"{OF_TEXTS}."
+                f"model={text} fails on token ids {shape_text(ids)}, called as {OF_TEXTS}: "
+                f"{what_failed(error)}"
             ) from error
     model.train(was)
     if isinstance(output, Tensor) and output.dim() == 2 and len(output) == 2:
