@@ -112,6 +112,14 @@ class Unmade(Pairs):
         super().__init__(users, items, {}["width"])
 
 
+class Ahead(Writer):
+    """Its decoder reads from the end, too."""
+
+    def forward(self, source, source_mask, target_in):
+        turned = super().forward(source, source_mask, target_in.flip(1)).flip(1)
+        return super().forward(source, source_mask, target_in) + turned
+
+
 class TwoInputs(Writer):
     def forward(self, source, target_in):
         return super().forward(source, source != 0, target_in)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossmith.tasks.codec import BEGIN_ID
 from lossmith.tasks.own_model import Call, called
 
 Tensors = tuple[Tensor, ...]  # all with the batch first
@@ -56,7 +57,26 @@ class WholePrefix(Seq2Seq):
             "model(source [N, S], source_mask [N, S], target_in [N, L]) -> [N, L, vocabulary]",
             lambda source, mask, given: (*given.shape, vocabulary),
         )
-        return cls(called(model, settings, call))
+        made = cls(called(model, settings, call))
+        made._check_that_it_looks_back(str(settings["model"]), vocabulary)
+        return made
+
+    @torch.no_grad()
+    def _check_that_it_looks_back(self, text: str, vocabulary: int) -> None:
+        """Raise if a logit changes with a token behind it, which decoding has not said yet."""
+        source = torch.tensor([[vocabulary - 1, vocabulary - 2]])
+        given = torch.tensor([[BEGIN_ID, vocabulary - 2, vocabulary - 1, vocabulary - 2]])
+        other = given.index_fill(1, torch.tensor([3]), vocabulary - 1)
+        was = self.training
+        with torch.random.fork_rng(devices=[]):
+            one, two = (self.eval()(source, some)[:, :3] for some in (given, other))
+        self.train(was)
+        if not torch.allclose(one, two, rtol=1e-3, atol=1e-4):
+            raise ValueError(
+                f"model={text} looks ahead: its logits of the first three tokens changed with the "
+                "fourth, which it is to foretell. Give its decoder a causal mask, as in "
+                "nn.Transformer.generate_square_subsequent_mask."
+            )
 
     def encode(self, source: Tensor) -> Tensors:
         """The source itself."""
