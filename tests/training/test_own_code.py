@@ -85,6 +85,20 @@ def test_evaluate_and_predict_name_the_file_that_has_changed(trained, kind, revi
     assert str(files[kind]) in json.loads(after.out)["warnings"][0]
 
 
+def test_a_helper_that_has_changed_is_named(reviews, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    helper, path = tmp_path / "helper_of_a_loss.py", tmp_path / "loss_with_a_helper.py"
+    helper.write_text("factor = 1.0\n")
+    with_factor = LOSS.replace("return ", "return helper_of_a_loss.factor * ")
+    path.write_text(f"import helper_of_a_loss\n{with_factor}")
+    asked = settle("classification", reviews, f"{path}:mine", seed=0, settings={"epochs": 1})
+    kept = load_model(fit(asked, tmp_path / "m").folder)
+    assert evaluate(kept, reviews)["warnings"] == []
+    helper.write_text("factor = 2.0\n")
+    (told,) = evaluate(kept, reviews)["warnings"]
+    assert told.startswith(f"{path} (or helper_of_a_loss.py, which it imports) has changed since")
+
+
 def test_a_training_goes_on_with_the_same_code_alone(trained, reviews):
     folder, asked, files = trained
     assert fit(asked, folder).already

@@ -154,15 +154,26 @@ def code_digest(text: str) -> str:
     """
     found = own(text)
     digest = hashlib.sha256()
-    module = sys.modules.get(_module_name(found.value))
-    if module is None or module.__name__ == "__main__" or _file_of(module) is None:
+    files = _files_of(found.value)
+    if not files:
         digest.update(_lines(found.value))
-    else:
-        for path in sorted(_files(module)):
-            digest.update(path.read_bytes())
+    for path in files:
+        digest.update(path.read_bytes())
     if text in _lent.get() and not inspect.isclass(found.value):
         digest.update(_held(found.value))
     return digest.hexdigest()[:12]
+
+
+def where(text: str) -> str:
+    """The files whose content :func:`digest_of` hashes, in words."""
+    if text.startswith(HF):
+        return text.removeprefix(HF)
+    home = text.partition("(")[0].rpartition(":")[0]
+    file = Path(home).resolve()
+    others = [path.name for path in _files_of(own(text).value) if path != file]
+    if not home.endswith(".py") or not others:
+        return home
+    return f"{home} (or {' or '.join(others)}, which it imports)"
 
 
 def own_texts(loss: str, settings: Mapping[str, Any]) -> list[str]:
@@ -199,6 +210,14 @@ def _module_name(value: Any) -> str:
         value = value.func
     named = value if hasattr(value, "__qualname__") else type(value)
     return str(getattr(named, "__module__", ""))
+
+
+def _files_of(value: Any) -> list[Path]:
+    """The files that say what an object is; none where it was made in a script or a notebook."""
+    module = sys.modules.get(_module_name(value))
+    if module is None or module.__name__ == "__main__" or _file_of(module) is None:
+        return []
+    return sorted(_files(module))
 
 
 def _file_of(module: ModuleType) -> Path | None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.core.load import LoadError
-from lossmith.core.own import digest_of
+from lossmith.core.own import digest_of, where
 from lossmith.core.spec import Inputs
 from lossmith.data.errors import DataError
 from lossmith.tasks.reader import Reader
@@ -172,8 +172,6 @@ def code_changes(kept: Kept) -> list[str]:
     """A sentence on each thing of the user's that is not what the model was trained with."""
     found = []
     for text, before in kept.config.get("code", {}).items():
-        home, _, name = text.partition("(")[0].rpartition(":")
-        file = name if home == "hf" else home
         try:
             now = digest_of(text)
         except ValueError as error:
@@ -181,7 +179,7 @@ def code_changes(kept: Kept) -> list[str]:
             continue
         if now != before:
             found.append(
-                f"{file} has changed since the training ({text}: {before} then, {now} now)."
+                f"{where(text)} has changed since the training ({text}: {before} then, {now} now)."
             )
     return found
 
