@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,6 +85,14 @@ def kept_as_recorded(family, data, loss, tmp_path, **given):
     folder = fit(asked, tmp_path / "m").folder
     kept = load_model(folder)
     assert evaluate(kept, data)["metrics"] == kept.metrics["test"]
+    # Under another name every row is scored, and those that were trained on are known again.
+    other = tmp_path / f"other{Path(data).suffix}"
+    other.write_text(Path(data).read_text())
+    again = evaluate(kept, str(other))
+    assert again["scored"].startswith("All of other")
+    assert again["rows"] == len(other.read_text().splitlines()) - 1
+    assert 0.6 * again["rows"] < again["seen_in_training"]["train"] <= again["rows"]
+    assert all(0 <= value <= 1 for value in again["metrics"].values())
     assert "It needs the folder of its pretrained encoder" in (folder / "README.md").read_text()
     return folder
 
