@@ -89,8 +89,9 @@ class PairScores(_NoVectors):
 
     def catalogue(self, read: Tensor) -> Tensor:
         """Every item with every user, block by block."""
-        every = torch.arange(self.items).expand(len(read), self.items)
-        return self.score(read, every)[0]
+        users, place = torch.unique(read, return_inverse=True)  # a batch has some of them again
+        every = torch.arange(self.items).expand(len(users), self.items)
+        return self.score(users, every)[0][place]
 
     def scorer(self, read: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """The pairs that the sampler draws."""
