@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,17 @@ def test_a_model_of_ones_own_may_ask_for_what_is_known_of_items(tmp_path):
     assert all(torch.tensor(one["score"]).abs() > 0 for one in found)
     with pytest.raises(ValueError, match=r"argument 'item_features' that it is not given"):
         learner("recommendation", tiny.recommendation(), "bpr", "Known")
+
+
+def test_the_model_of_the_documentation_trains(tmp_path):
+    page = Path(__file__).resolve().parents[2] / "docs" / "your-own.md"
+    (block,) = re.findall(r"```python\n(# my_models.py\n.*?)```", page.read_text(), re.DOTALL)
+    path = tmp_path / "models_of_the_page.py"
+    path.write_text(block)
+    settings = tiny.settings("recommendation", model=f"{path}:Pairs(width=4)")
+    made = GradientLearner(RECOMMENDATION, tiny.recommendation(), "bpr", settings, seed=0)
+    first, *_, last = [made.epoch() for _ in range(10)]
+    assert last < first
 
 
 @pytest.mark.parametrize(
