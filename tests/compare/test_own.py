@@ -147,6 +147,7 @@ def test_what_cannot_travel_trains_here_with_one_job_or_says_why(reviews, tmp_pa
         ("vector", r"tensor of shape \(64,\).* return its mean"),
         ("not_a_number", "returned nan at step 1, on finite predictions"),
         ("dead", "a gradient can follow"),
+        ("broken", r"it fails: RuntimeError: .* \(own_things.py:\d+: return logits @ logits\)"),
         ("not_a_tensor", "returned float, not a tensor"),
     ],
 )

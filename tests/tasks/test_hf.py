@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 
@@ -15,35 +14,14 @@ from lossmith.tasks import hf
 from lossmith.tasks.hf import Encoder, hf_tokens, read_folder
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
+from tasks.tiny_encoder import WORDS, as_sentence_transformer, save_encoder
 
-transformers = pytest.importorskip("transformers")
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "film", "plot", "fine", "dull"]
+pytest.importorskip("transformers")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from tokenizers.processors import TemplateProcessing
-
-    path = tmp_path_factory.mktemp("encoder")
-    tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(
-        path
-    )
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=32,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(path)
-    return path
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture
@@ -105,18 +83,8 @@ def test_training_lowers_the_loss_and_frozen_weights_stay(folder, reviews, famil
 
 
 def test_a_sentence_transformers_folder_brings_its_pooling(folder, tmp_path):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    types = ["Transformer", "Pooling", "Normalize"]
-    modules = [
-        {"idx": i, "path": "" if i == 0 else f"{i}_{kind}", "type": f"a.models.{kind}"}
-        for i, kind in enumerate(types)
-    ]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
-    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 4}')
-    (tmp_path / "1_Pooling").mkdir()
+    as_sentence_transformer(folder, tmp_path)
     config = tmp_path / "1_Pooling" / "config.json"
-    config.write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
     model = f"hf:{tmp_path}"
     found = read_folder(model)
     assert (found.pooling, found.normalize, found.longest) == ("cls", True, 4)
@@ -140,7 +108,7 @@ def test_a_mistake_is_told_before_anything_is_trained(folder, reviews, tmp_path,
         asked(f"hf:{tmp_path / 'empty'}")
     with pytest.raises(PlanError, match="expected one of auto, mean, cls"):
         asked(f"hf:{folder}", pooling="max")
-    with pytest.raises(ValueError, match="is not a choice"):
+    with pytest.raises(ValueError, match=r"here each row is numbers.*or one of mlp"):
         load_task("ranking").resolve({"model": f"hf:{folder}"})
     hf._tokenizer.cache_clear()
     monkeypatch.setitem(sys.modules, "transformers", None)

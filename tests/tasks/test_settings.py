@@ -20,7 +20,7 @@ def test_without_anything_given_every_setting_of_every_model_has_a_value(family)
         values = task.resolve({"model": model})
         assert values.keys() == task.settings.keys()
         unset = {name for name, value in values.items() if value is None}
-        assert unset <= {"minimum"}, f"{model} leaves {unset} open"
+        assert unset <= {"minimum", "encoder_learning_rate"}, f"{model} leaves {unset} open"
         assert values["epochs"] >= 1 and values["batch_size"] >= 1 and values["learning_rate"] > 0
 
 

@@ -64,16 +64,16 @@ def test_padding_changes_nothing(model, width):
     made = problem.model(settings(model=model, width=width))
     ids = problem.texts.ids[:2]
     wide = torch.cat([ids, torch.zeros_like(ids)], dim=1)
-    torch.testing.assert_close(made.text_vectors(ids), made.text_vectors(wide))
+    torch.testing.assert_close(made.read_texts(ids), made.read_texts(wide))
     # Beside a longer text, too.
-    torch.testing.assert_close(made.text_vectors(ids)[0], made.text_vectors(ids[:1])[0])
+    torch.testing.assert_close(made.read_texts(ids)[0], made.read_texts(ids[:1])[0])
 
 
 @pytest.mark.parametrize("model", ["tagspace", "bag"])
 def test_a_text_without_words_has_a_vector_and_gradients(model):
     problem = texts()
     made = problem.model(settings(model=model))
-    vectors = made.text_vectors(torch.zeros(2, 7, dtype=torch.int32))
+    vectors = made.read_texts(torch.zeros(2, 7, dtype=torch.int32))
     vectors.sum().backward()
     assert vectors.isfinite().all()
     assert all(p.grad.isfinite().all() for p in made.encoder.parameters() if p.grad is not None)

@@ -163,6 +163,47 @@ def test_evaluate_gives_the_numbers_of_training(made, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_rows_that_were_trained_on_are_told_under_another_name(made, name, tmp_path):
+    """By their content: the labels, the order and the rows beside them may be others."""
+    data, folder = made(name)
+    kept = load_model(folder)
+    header, *rows = (data / "train.csv").read_text().splitlines()
+    more = (data / "valid.csv").read_text().splitlines()[1:]
+    if name == "lists":  # where a list of the one part is called as one of the other is
+        more = [f"valid-{row}" for row in more]
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([header, *rows, *more]))
+    if name == "users":  # whose pairs are left out instead, each by its name
+        assert evaluate(kept, str(data / "test.csv"))["seen_in_training"] is None
+        return
+    found = evaluate(kept, str(other))
+    counts = [SIZES["train"], SIZES["valid"]]
+    if name == "lists":
+        counts = [count // 4 for count in counts]
+    seen = found["seen_in_training"]
+    assert found["rows"] == sum(counts)
+    # A short text of the one part may stand in the other too.
+    assert counts[0] <= seen["train"] <= found["rows"]
+    assert counts[1] <= seen["valid"] <= found["rows"]
+    assert f"{seen['train']:,} of {found['rows']:,} rows read the same" in found["warnings"][0]
+    assert "that chose the epoch" in found["warnings"][1]
+
+
+def test_how_many_rows_were_seen_is_what_a_search_for_equal_texts_finds(made):
+    data, folder = made("classes")
+    texts = {}
+    for part in SIZES:
+        with (data / f"{part}.csv").open() as file:
+            texts[part] = [row["text"] for row in csv.DictReader(file)]
+    found = evaluate(load_model(folder), str(data / "test.csv"))
+    again = {
+        part: sum(text in texts[part] for text in texts["test"]) for part in ("train", "valid")
+    }
+    assert found["seen_in_training"] == again
+    assert len(found["warnings"]) == sum(count > 0 for count in again.values())
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_the_folder_holds_no_code_and_is_whole_in_json_and_safetensors(made, name):
     _, folder = made(name)
     for path in folder.iterdir():

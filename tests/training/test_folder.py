@@ -42,7 +42,7 @@ def said(kept, source, **how):
 def test_what_is_in_it(made):
     assert sorted(path.name for path in made.iterdir()) == [
         "README.md", "classes.json", "config.json", "encoder.json", "metrics.json",
-        "model.safetensors", "tokenizer.json",
+        "model.safetensors", "seen.safetensors", "tokenizer.json",
     ]  # fmt: skip
     config = json.loads((made / "config.json").read_text())
     assert config["family"] == "classification" and config["loss"] == "hinge"

@@ -69,6 +69,19 @@ def test_evaluate_prints_what_was_recorded(made, reviews, capfd):
     assert out.split() == ["accuracy", f"{recorded['accuracy']:.4f}"] and "test part" in err
 
 
+def test_evaluate_says_that_rows_were_trained_on_whatever_the_file_is_called(
+    made, reviews, tmp_path, capfd
+):
+    other = tmp_path / "other.csv"
+    other.write_text(Path(reviews).read_text())
+    assert run(["evaluate", made, str(other), "--json"]) == 0
+    out, err = capfd.readouterr()
+    seen = json.loads(out)["seen_in_training"]
+    assert 112 <= seen["train"] <= 160 and f"warning: {seen['train']} of 160 rows read the" in err
+    assert run(["evaluate", made, str(other)]) == 0
+    assert "rows of the training" in capfd.readouterr().err
+
+
 def test_a_file_that_fails_half_way_leaves_no_answers(made, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO('a film\n{"text": 3}\n'))
     assert run(["predict", made, "-", "--out", str(tmp_path / "a.jsonl")]) == 3

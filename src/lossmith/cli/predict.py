@@ -54,11 +54,13 @@ def predict(
     from lossmith.training.doctor import need_packages
 
     need_packages("predicting")
-    from lossmith.training.folder import load_model
+    from lossmith.training.folder import code_changes, load_model
     from lossmith.training.judge import answers
 
     try:
-        found = answers(load_model(folder), source, top=top)
+        kept = load_model(folder)
+        _warn(code_changes(kept))
+        found = answers(kept, source, top=top)
         show = False if quiet or (out is None and sys.stdout.isatty()) else None
         with _written(out) as file:
             write = _Csv(file).write if form == "csv" else _lines_to(file)
@@ -96,6 +98,7 @@ def evaluate(
         result = judge(load_model(folder), data, metrics)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    _warn(result["warnings"])
     if as_json:
         print_json(result)
         return
@@ -106,6 +109,12 @@ def evaluate(
         shown.print(
             Text(f"{name:<24}{'none' if value is None else f'{value:.4f}'}"), soft_wrap=True
         )
+
+
+def _warn(sentences: list[str]) -> None:
+    console = Console(stderr=True, highlight=False)
+    for sentence in sentences:
+        console.print(Text(f"warning: {sentence}", style="yellow"), soft_wrap=True)
 
 
 @contextlib.contextmanager

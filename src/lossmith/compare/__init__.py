@@ -50,7 +50,8 @@ def compare(
         model: one of the family's models, or a function or class that builds one of your own; it
             is called for each training, after the seed was set, with those of the family's facts
             (``vocabulary``, ``outputs``, ``features``, ...; ``settings``) that it has arguments
-            for. The model is called as the family's own are.
+            for. What any module is called with, family by family, and what has to come out, is in
+            docs/your-own.md; one that does not fit says so.
         metric: what decides (default: the family's, or the first of ``metrics``).
         metrics: what is reported; your own as ``{"gain": judged(f, higher_is_better=True)}``.
         seeds: how many, or which.

@@ -8,12 +8,11 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lossmith
-from lossmith.core.call import format_call, parse_call, split_at, split_list
-from lossmith.core.own import HF, code_digest, folder_digest, is_own, own_text
+from lossmith.core.call import format_call, parse_call, split_at
+from lossmith.core.own import digest_of, is_own, own_text, own_texts
 from lossmith.data.errors import DataError
 from lossmith.training.job import Job, RequestError
 
@@ -269,25 +268,12 @@ def _read_arm(task: Task, text: str, given: Mapping[str, object]) -> Arm:
 
 
 def _code(arms: Sequence[Arm]) -> dict[str, str]:
-    """A hash of the code of everything that is the user's own."""
-    texts: dict[str, None] = {}
-    for arm in arms:
-        chosen = (arm.settings.get(name) or "" for name in ("metric", "metrics"))
-        listed = [
-            arm.loss,
-            str(arm.settings.get("model")),
-            *(t for w in chosen for t in split_list(w)),
-        ]
-        texts.update(dict.fromkeys(text for text in listed if is_own(text)))
-    models = dict.fromkeys(str(arm.settings.get("model")) for arm in arms)
-    folders = {
-        text: Path(text.removeprefix(HF)).expanduser() for text in models if text.startswith(HF)
-    }
+    """A hash of everything that is the user's own."""
+    texts = dict.fromkeys(text for arm in arms for text in own_texts(arm.loss, arm.settings))
     try:
-        found = {text: code_digest(text) for text in texts}
+        return {text: digest_of(text) for text in texts}
     except ValueError as error:
         raise PlanError(str(error)) from error
-    return {**found, **{text: folder_digest(folder) for text, folder in folders.items()}}
 
 
 def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description:

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lossmith.core.call import format_call, parse_call
+from lossmith.core.call import format_call, parse_call, split_list
 from lossmith.core.load import LoadError, load_attribute
 from lossmith.core.words import did_you_mean
 
@@ -134,6 +135,17 @@ def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
+def what_failed(error: BaseException) -> str:
+    """An error of the user's code in a line, with the place in a file of theirs."""
+    ours = Path(__file__).resolve().parents[1]
+    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and ours not in path.parents and "site-packages" not in path.parts:
+            return f"{text} ({path.name}:{frame.lineno}: {frame.line})"
+    return text
+
+
 def code_digest(text: str) -> str:
     """A short hash of the code that a text names: another one means other numbers.
 
@@ -142,15 +154,44 @@ def code_digest(text: str) -> str:
     """
     found = own(text)
     digest = hashlib.sha256()
-    module = sys.modules.get(_module_name(found.value))
-    if module is None or module.__name__ == "__main__" or _file_of(module) is None:
+    files = _files_of(found.value)
+    if not files:
         digest.update(_lines(found.value))
-    else:
-        for path in sorted(_files(module)):
-            digest.update(path.read_bytes())
+    for path in files:
+        digest.update(path.read_bytes())
     if text in _lent.get() and not inspect.isclass(found.value):
         digest.update(_held(found.value))
     return digest.hexdigest()[:12]
+
+
+def where(text: str) -> str:
+    """The files whose content :func:`digest_of` hashes, in words."""
+    if text.startswith(HF):
+        return text.removeprefix(HF)
+    home = text.partition("(")[0].rpartition(":")[0]
+    file = Path(home).resolve()
+    others = [path.name for path in _files_of(own(text).value) if path != file]
+    if not home.endswith(".py") or not others:
+        return home
+    return f"{home} (or {' or '.join(others)}, which it imports)"
+
+
+def own_texts(loss: str, settings: Mapping[str, Any]) -> list[str]:
+    """Everything that a training with these has of the user's: code, and pretrained encoders.
+
+    >>> own_texts("my.py:loss", {"model": "hf:encoder", "metrics": "accuracy,my.py:share"})
+    ['my.py:loss', 'hf:encoder', 'my.py:share']
+    """
+    metrics = (t for name in ("metric", "metrics") for t in split_list(settings.get(name) or ""))
+    listed = [loss, str(settings.get("model")), *metrics]
+    return [text for text in dict.fromkeys(listed) if is_own(text) or text.startswith(HF)]
+
+
+def digest_of(text: str) -> str:
+    """A short hash of the code that a text names, or of the folder of a pretrained encoder."""
+    if text.startswith(HF):
+        return folder_digest(Path(text.removeprefix(HF)).expanduser())
+    return code_digest(text)
 
 
 def folder_digest(folder: Path) -> str:
@@ -169,6 +210,14 @@ def _module_name(value: Any) -> str:
         value = value.func
     named = value if hasattr(value, "__qualname__") else type(value)
     return str(getattr(named, "__module__", ""))
+
+
+def _files_of(value: Any) -> list[Path]:
+    """The files that say what an object is; none where it was made in a script or a notebook."""
+    module = sys.modules.get(_module_name(value))
+    if module is None or module.__name__ == "__main__" or _file_of(module) is None:
+        return []
+    return sorted(_files(module))
 
 
 def _file_of(module: ModuleType) -> Path | None:

@@ -39,6 +39,17 @@ class SideFeatures:
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
 
+    def dense(self) -> NDArray[np.float32]:
+        """The same as a table ``[rows, names]``.
+
+        >>> SideFeatures(["a", "b"], np.array([[1, 0], [0, 0]]), np.array([[2, 0], [3, 0]])).dense()
+        array([[0., 2.],
+               [3., 0.]], dtype=float32)
+        """
+        table = np.zeros((len(self.index), len(self.names)), dtype=np.float32)
+        np.add.at(table, (np.arange(len(self.index))[:, None], self.index), self.value)
+        return table
+
 
 def read_side_features(
     path: str | Path, side: str, ids: Sequence[str], *, column: str | None = None

@@ -76,19 +76,27 @@ def is_text_items(path: str | Path, *, text: str | None, user: str | None) -> bo
     """Whether rows are texts: a column of texts is named, or there is one and none for a user."""
     if text or user:
         return bool(text)
+    return _known(path) == {"text", "items"}
+
+
+def is_of_users(path: str | Path) -> bool:
+    """Whether there is a column for a user and none that is known to hold texts."""
+    known = _known(path)
+    return "user" in known and "text" not in known
+
+
+def _known(path: str | Path) -> set[str]:
+    """Which of user, text and items have a column, by the names; nothing where it is no table."""
     path = existing(path)
     file = part_files(path, ENDINGS).get("train") if path.is_dir() else path
     if file is None or format_of(file) not in SUFFIXES:
-        return False
+        return set()
     columns = header_columns(file)
+    roles = {"user": USER, "text": TEXT, "items": ITEMS}
     try:
-        return (
-            find_column(columns, USER, None, file) is None
-            and find_column(columns, TEXT, None, file) is not None
-            and find_column(columns, ITEMS, None, file) is not None
-        )
+        return {name for name, role in roles.items() if find_column(columns, role, None, file)}
     except DataError:  # several would do: the reader of interactions says so
-        return False
+        return set()
 
 
 def read_text_items(

@@ -14,6 +14,7 @@ from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.labelled import read_labelled
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting
 from lossmith.tasks.task import Problem, Task
 from lossmith.tasks.text import (
@@ -77,6 +78,10 @@ class ClassificationProblem(Problem):
         logits = logits.squeeze(-1) if self.binary else logits
         target = self.tensors.labels[part]
         return {metric.name: float(metric.function(logits, target)) for metric in metrics}
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each text."""
+        return row_bytes(self.tensors.ids[part])
 
     def reader(self) -> ClassificationReader:
         """The tokenizer and the names of the classes."""

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from lossmith.data.side_features import SideFeatures
 from lossmith.kernels.violators import DotScores, dot_scores
+from lossmith.tasks.recommender import Recommender
 
 
-class VectorModel(nn.Module):
+class VectorModel(Recommender):
     """score(user, item) = <vector of the user, vector of the item> + bias of the item + offset.
 
     A user may be a row of a table, or what a model makes of a text.
@@ -31,35 +32,35 @@ class VectorModel(nn.Module):
     def item_biases(self, items: Tensor | None = None) -> Tensor | None:
         """Biases ``[...]`` of items ``[...]``, or ``[N]`` of all; None where there are none."""
 
-    def forward(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores ``[B, K]`` of items ``[B, K]`` for users ``[B]``, and a penalty ``[B]``.
+    def read(self, users: Tensor) -> Tensor:
+        """The users' vectors."""
+        return self.user_vectors(users)
 
-        The penalty is the sum of squares of the vectors that the scores were made of: of each
-        user once, and of each item.
-        """
-        return self.score(self.user_vectors(users), items)
-
-    def score(self, user: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`forward` for the vectors ``[B, d]`` of the users."""
+    def score(self, read: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores ``[B, K]``, and the sum of squares of the vectors that they were made of."""
         item = self.item_vectors(items)
         # A batched product spares the table [B, K, d] of single products.
-        scores = torch.bmm(item, user.unsqueeze(-1)).squeeze(-1) + self.offset
+        scores = torch.bmm(item, read.unsqueeze(-1)).squeeze(-1) + self.offset
         bias = self.item_biases(items)
         scores = scores if bias is None else scores + bias
-        return scores, user.square().sum(dim=-1) + item.square().sum(dim=(-2, -1))
+        return scores, self.user_penalty(read) + item.square().sum(dim=(-2, -1))
 
-    def all_scores(self, users: Tensor) -> Tensor:
-        """Scores ``[B, N]`` of every item."""
-        return self.catalogue(self.user_vectors(users))
-
-    def catalogue(self, user: Tensor) -> Tensor:
+    def catalogue(self, read: Tensor) -> Tensor:
         """Scores ``[B, N]`` of every item for the vectors ``[B, d]`` of the users."""
-        scores, bias = user @ self.item_vectors().T + self.offset, self.item_biases()
+        scores, bias = read @ self.item_vectors().T + self.offset, self.item_biases()
         return scores if bias is None else scores + bias
 
-    def scorer(self, user: Tensor) -> DotScores:
+    def user_penalty(self, read: Tensor) -> Tensor:
+        """The squared length of the vectors."""
+        return read.square().sum(dim=-1)
+
+    def item_penalty(self, items: Tensor | None = None) -> Tensor:
+        """The squared length of the vectors."""
+        return self.item_vectors(items).square().sum(dim=-1)
+
+    def scorer(self, read: Tensor) -> DotScores:
         """What WARP's sampler asks for scores; the offset, the same for all, is left out."""
-        return dot_scores(user, self.item_vectors(), self.item_biases())
+        return dot_scores(read, self.item_vectors(), self.item_biases())
 
 
 class Factorization(VectorModel):
@@ -119,9 +120,9 @@ class FeatureTable(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=std)
         if features is not None:
-            # Copies: safetensors keeps no memory that two tensors share.
-            self.register_buffer("index", torch.from_numpy(features.index).clone())
-            self.register_buffer("value", torch.from_numpy(features.value).clone())
+            # The data, not the model: no state_dict keeps it.
+            self.register_buffer("index", torch.from_numpy(features.index), persistent=False)
+            self.register_buffer("value", torch.from_numpy(features.value), persistent=False)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Vectors ``[..., d]`` of rows ``[...]``, or ``[rows, d]`` of all."""

@@ -80,6 +80,19 @@ class ListAttention(nn.Module):
         return left
 
 
+class ItemByItem(nn.Module):
+    """A model that looks at features alone, and has no use for the mask of a list."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """What the model says of the features ``[B, n, F]``."""
+        scores: Tensor = self.model(features)
+        return scores
+
+
 class InUnits(nn.Module):
     """A model whose output is read in units of the target: ``centre + scale * output``.
 

@@ -15,6 +15,11 @@ from lossmith.tasks.settings import Setting
 
 FEATURES = "features.json"
 
+# Why no pretrained encoder can be the model.
+NO_TEXTS = (
+    "a pretrained encoder reads texts, and here each row is numbers. Leave the model out, or type "
+    "--model my.py:build for one of your own"
+)
 # What every model that reads features has.
 FEATURE_SETTINGS: Mapping[str, Setting] = {
     "features": Setting(str, "", "names of the feature columns, comma-separated; empty: guessed"),

@@ -26,7 +26,7 @@ from lossmith.tasks.decoding import beam_search, greedy
 from lossmith.tasks.own_model import own_model
 from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, encode_part
 from lossmith.tasks.reader import Reader
-from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq
+from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq, WholePrefix
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
 from lossmith.tasks.transformer import Transformer, check_sizes
@@ -56,6 +56,10 @@ class GenerationProblem(Problem):
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh encoder-decoder."""
         return build_seq2seq(settings, len(self.codec))
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each source."""
+        return (one.numpy().tobytes() for one in self.parts[part].source)
 
     def reader(self) -> Reader:
         """The tokenizer, the length of the longest target, and the words of the training targets
@@ -135,13 +139,8 @@ class GenerationProblem(Problem):
 def build_seq2seq(settings: Mapping[str, Any], vocabulary: int) -> Seq2Seq:
     """The model that ``settings["model"]`` names."""
     own = own_model(settings, {"vocabulary": vocabulary})
-    if own is not None and not isinstance(own, Seq2Seq):
-        raise ValueError(
-            f"model={settings['model']} made a {type(own).__name__}; a model that generates is "
-            "a lossmith.tasks.seq2seq.Seq2Seq, whose encode, start and step decoding needs."
-        )
     if own is not None:
-        return own
+        return own if isinstance(own, Seq2Seq) else WholePrefix.of(own, settings, vocabulary)
     shared = {name: settings[name] for name in ("dimension", "hidden", "dropout")}
     if settings["model"] == "transformer":
         sizes = {name: settings[name] for name in ("heads", "layers")}
@@ -239,7 +238,16 @@ class GenerationTask(Task):
         "transformer": {**_RNN, "hidden": 512, "dropout": 0.1, "learning_rate": 1e-3},
     }
     settings = {
-        "model": ModelSetting(str, "gru", "reference model", choices=tuple(presets)),
+        "model": ModelSetting(
+            str,
+            "gru",
+            "reference model",
+            choices=tuple(presets),
+            no_encoder=(
+                "a pretrained encoder reads and does not write. Type --model my.py:build for a "
+                "model of your own that has one inside"
+            ),
+        ),
         **COMMON,
         **GENERATION_SETTINGS,
     }

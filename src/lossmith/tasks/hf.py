@@ -35,7 +35,20 @@ HF_SETTINGS: Mapping[str, Setting] = {
         "one vector of an encoder's many; auto: as its folder says, else the mean",
         choices=POOLINGS,
     ),
+    "encoder_learning_rate": Setting(
+        float, None, "step size of a pretrained encoder; empty: learning_rate", low=0.0
+    ),
 }
+
+
+def parameter_groups(model: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What an optimizer steps through: a pretrained encoder may go on at a pace of its own."""
+    rate = settings.get("encoder_learning_rate")
+    encoders = [part for part in model.modules() if isinstance(part, Encoder)]
+    slow = [] if rate is None else [p for part in encoders for p in part.parameters()]
+    known = {id(parameter) for parameter in slow}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    return [{"params": rest}, *([{"params": slow, "lr": rate}] if slow else [])]
 
 
 @dataclass(frozen=True)
@@ -187,6 +200,8 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors ``[N, dimension]`` of token ids ``[N, L]``; padding is -1."""
+        if not len(ids):
+            return torch.zeros(0, self.dimension)
         ids = ids[:, : max(int((ids != PADDING).sum(dim=1).max()), 1)]  # padding stands behind
         real = ids != PADDING
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -213,6 +228,33 @@ class EncoderHead(nn.Module):
         """Logits ``[N, outputs]`` of token ids ``[N, L]``."""
         logits: Tensor = self.linear(self.dropout(self.encoder(ids)))
         return logits
+
+
+class EncoderVector(nn.Module):
+    """A pretrained encoder's own vector, in ``size`` directions where that is another number.
+
+    The projection is orthogonal at first: it turns the vectors, and what was near stays near. A
+    frozen encoder always has one, so that there is something to train.
+    """
+
+    def __init__(self, encoder: Encoder, size: int | None, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.dropout = encoder, nn.Dropout(dropout)
+        size = encoder.dimension if size is None else size
+        self.projection: nn.Linear | None = None
+        if encoder.frozen or size != encoder.dimension:
+            self.projection = nn.Linear(encoder.dimension, size, bias=False)
+            nn.init.orthogonal_(self.projection.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors ``[N, size]`` of token ids ``[N, L]``."""
+        vectors: Tensor = self.dropout(self.encoder(ids))
+        return vectors if self.projection is None else self.projection(vectors)
+
+
+def hf_vectors(settings: Mapping[str, Any], size: int | None) -> nn.Module:
+    """The encoder that ``settings`` ask for, with vectors of ``size``; None: of its own size."""
+    return EncoderVector(hf_encoder(settings), size, settings["dropout"])
 
 
 def hf_model(settings: Mapping[str, Any], outputs: int) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lossmith.core.module import Objective
-from lossmith.core.own import Own, own, parameters_of
+from lossmith.core.own import Own, own, parameters_of, what_failed
 from lossmith.core.spec import Inputs, Spec
 from lossmith.core.words import did_you_mean
 
@@ -57,12 +57,12 @@ class OwnObjective(Objective):
         self.calls += 1
         try:
             value = self.loss(*inputs, **batch)
-        except TypeError as error:
-            if fits(self.loss, len(inputs), batch):
-                raise
-            raise self._failure(
-                f"{call_text(len(inputs), batch)} does not fit it ({error})"
-            ) from error
+        except Exception as error:  # whatever a loss of the user's raises
+            if isinstance(error, TypeError) and not fits(self.loss, len(inputs), batch):
+                raise self._failure(
+                    f"{call_text(len(inputs), batch)} does not fit it ({error})"
+                ) from error
+            raise self._failure(f"it fails: {what_failed(error)}") from error
         if not isinstance(value, Tensor):
             raise self._failure(f"it returned {type(value).__name__}, not a tensor")
         if value.numel() != 1:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from lossmith.core.own import is_own, own, parameters_of
+from lossmith.core.own import is_own, own, parameters_of, what_failed
+from lossmith.core.validate import shape_text
+
+# Of a text and items: the vector of the text, or the scores.
+OF_TEXTS = "model(ids [N, L]) -> [N, dimension] or [N, items]"
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a family calls a model, in words, and the shape that has to come out."""
+
+    text: str  # "model(users [M], items [M]) -> [M]"
+    shape: Callable[..., tuple[int, ...]]  # from the inputs
+
+    @property
+    def arguments(self) -> list[str]:
+        """The names of what it is called with.
+
+        >>> Call("model(users [M], items [M]) -> [M]", lambda u, i: u.shape).arguments
+        ['users', 'items']
+        """
+        inside = self.text.partition("(")[2].partition(")")[0]
+        return [part.split()[0] for part in inside.split("], ")]
 
 
 def own_model(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module | None:
@@ -37,7 +62,108 @@ def own_model(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Modul
                 f"{', '.join(facts)}, settings; give the others a default, or a value as in "
                 f"{found.home}({name}=...)."
             )
-    model = found.value(**{k: v for k, v in known.items() if every or k in parameters})
+    given = {k: v for k, v in known.items() if every or k in parameters}
+    try:
+        model = found.value(**given)
+    except Exception as error:  # whatever a constructor of the user's raises
+        raise ValueError(f"model={text} cannot be made: {what_failed(error)}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model={text} returned {type(model).__name__}; expected an nn.Module.")
     return model
+
+
+def asks_for(settings: Mapping[str, Any], fact: str) -> bool:
+    """Whether the model is one of the user's, and what builds it has an argument of that name."""
+    text = str(settings["model"])
+    return is_own(text) and fact in parameters_of(own(text).value)
+
+
+def takes(model: nn.Module, count: int) -> bool:
+    """Whether a model can be called with so many inputs, as far as Python can tell."""
+    try:
+        inspect.signature(model.forward).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def called(model: nn.Module, settings: Mapping[str, Any], call: Call) -> nn.Module:
+    """The model, that says what is wrong when it cannot be called so or gives another shape.
+
+    A last axis of one number may be there or not.
+    """
+    text = str(settings["model"])
+    if not takes(model, len(call.arguments)):
+        taken = ", ".join(parameters_of(model))
+        raise ValueError(
+            f"model={text} made a {type(model).__name__} whose forward takes ({taken}); it is "
+            f"called as {call.text}, so give it {', '.join(call.arguments)}."
+        )
+    return OwnModel(model, text, call)
+
+
+class OwnModel(nn.Module):
+    """A model of the user's own, that tells a failure and a wrong output in a sentence."""
+
+    def __init__(self, model: nn.Module, text: str, call: Call) -> None:
+        super().__init__()
+        self.model, self.text, self.call = model, text, call
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the model gives, in the shape that was asked for."""
+        try:
+            output = self.model(*inputs)
+        except Exception as error:  # whatever a model of the user's raises
+            raise ValueError(
+                f"model={self.text} fails on {_shapes(inputs)}, called as {self.call.text}: "
+                f"{what_failed(error)}"
+            ) from error
+        right = self.call.shape(*inputs)
+        if isinstance(output, Tensor) and output.is_floating_point():
+            if output.shape == right:
+                return output
+            if _but_one(tuple(output.shape), right):
+                return output.reshape(right)
+        what = f"a {type(output).__name__}"
+        if isinstance(output, Tensor):
+            what = f"{shape_text(output)} of {output.dtype}"
+        raise ValueError(
+            f"model={self.text} gave {what} when it was called with {_shapes(inputs)}; expected "
+            f"floating point of shape {right}: {self.call.text}."
+        )
+
+
+def _shapes(inputs: tuple[Tensor, ...]) -> str:
+    return ", ".join(map(shape_text, inputs))
+
+
+def _but_one(shape: tuple[int, ...], right: tuple[int, ...]) -> bool:
+    """Whether two shapes are the same but for a last axis of one number.
+
+    >>> _but_one((8, 1), (8,)), _but_one((8,), (8, 1)), _but_one((2, 8), (8, 2))
+    (True, True, False)
+    """
+    return (*shape, 1) == right or shape == (*right, 1)
+
+
+def width_of(model: nn.Module, settings: Mapping[str, Any], length: int) -> int:
+    """How many numbers a model of texts gives for each: it is called once, with two of them."""
+    text, ids = str(settings["model"]), torch.ones(2, length, dtype=torch.int32)
+    was = model.training
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            output = model.eval()(ids)
+        except Exception as error:  # whatever a model of the user's raises
+            raise ValueError(
+                f"model={text} fails on token ids {shape_text(ids)}, called as {OF_TEXTS}: "
+                f"{what_failed(error)}"
+            ) from error
+    model.train(was)
+    if isinstance(output, Tensor) and output.dim() == 2 and len(output) == 2:
+        return int(output.shape[1])
+    what = shape_text(output) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise ValueError(
+        f"model={text} gave {what} for token ids {shape_text(ids)}; expected {OF_TEXTS}."
+    )

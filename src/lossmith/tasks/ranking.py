@@ -14,10 +14,11 @@ from lossmith.core.module import Objective
 from lossmith.core.spec import Inputs
 from lossmith.data.embedded import embedded
 from lossmith.data.lists import Lists, RankingData, read_ranking, split_ranking
-from lossmith.tasks.feature_models import ListAttention, Perceptron
-from lossmith.tasks.features import FEATURE_SETTINGS, FeatureScale, Scale
-from lossmith.tasks.own_model import own_model
+from lossmith.tasks.feature_models import ItemByItem, ListAttention, Perceptron
+from lossmith.tasks.features import FEATURE_SETTINGS, NO_TEXTS, FeatureScale, Scale
+from lossmith.tasks.own_model import Call, called, own_model, takes
 from lossmith.tasks.reader import Reader
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import shuffled_batches
@@ -84,6 +85,12 @@ class RankingProblem(Problem):
         made.parts = {"test": PaddedLists(lists, encoder.scale.apply(lists.features), seed=seed)}
         return made
 
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The features of each list, in whichever order its items come."""
+        lists = self.parts[part]
+        for items in torch.split(lists.features, lists.sizes.tolist()):
+            yield b"".join(sorted(row_bytes(items)))
+
     def reader(self) -> Reader:
         """The names and scales of the features, and the highest grade."""
         from lossmith.tasks.ranking_reader import RankingReader
@@ -125,11 +132,17 @@ class RankingProblem(Problem):
         return {name: float(torch.cat(found).nanmean()) for name, found in values.items()}
 
 
+OF_LISTS = Call(
+    "model(features [B, n, F], mask [B, n]) -> [B, n]", lambda features, mask: tuple(mask.shape)
+)
+
+
 def build_list_model(settings: Mapping[str, Any], features: int) -> nn.Module:
     """The model that ``settings["model"]`` names."""
     own = own_model(settings, {"features": features})
     if own is not None:
-        return own
+        whole = own if takes(own, 2) else ItemByItem(own)
+        return called(whole, settings, OF_LISTS)
     sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
     if settings["model"] == "attention":
         return ListAttention(features, heads=settings["heads"], **sizes)
@@ -165,6 +178,7 @@ class RankingTask(Task):
             "mlp",
             "reference model; attention: items also see the others of their list",
             choices=tuple(presets),
+            no_encoder=NO_TEXTS,
         ),
         **COMMON,
         "query": Setting(str, "", "name of the query column; empty: guessed"),

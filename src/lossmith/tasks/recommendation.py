@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
-from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs
 from lossmith.data.interactions import InteractionData
 from lossmith.data.side_features import SideFeatures
@@ -20,14 +19,24 @@ from lossmith.kernels.factor_warp import factor_warp
 from lossmith.kernels.known_items import KnownItems
 from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
-from lossmith.tasks.own_model import own_model
+from lossmith.tasks.hf import HF_SETTINGS
+from lossmith.tasks.own_model import Call, asks_for, called, own_model
 from lossmith.tasks.reader import Reader
-from lossmith.tasks.recommendation_data import TEXT_MODELS, USER_MODELS, Loaded, Texts, load
+from lossmith.tasks.recommendation_data import (
+    TEXT_MODELS,
+    USER_MODELS,
+    Loaded,
+    Texts,
+    load,
+    reads_texts,
+)
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
+from lossmith.tasks.recommender import PairScores, Recommender
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
-from lossmith.tasks.tagspace import TextItems, build_text_items
+from lossmith.tasks.tagspace import NO_VECTORS, TextItems, TextScores, build_text_items
 from lossmith.tasks.task import Description, Learner, Problem, Task
-from lossmith.tasks.text import ENCODER_SETTINGS, shuffled_batches
+from lossmith.tasks.text import ENCODER_SETTINGS, HF_PRESET, shuffled_batches
 
 USERS_AT_ONCE = 256
 
@@ -58,11 +67,6 @@ class RecommendationProblem(Problem):
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """Matrix factorisation, with features where there are any, or a model of texts."""
-        if self.texts is not None and is_own(settings["model"]):
-            raise ValueError(
-                f"model={settings['model']}: items for texts are ranked by a model of ours; one of "
-                "your own takes users and items. Leave the model out."
-            )
         if self.texts is not None:
             return build_text_items(settings, self.texts.ids, self.texts.vocabulary, self.items)
         return build_factorization(settings, self.users, self.items, self.features)
@@ -78,6 +82,12 @@ class RecommendationProblem(Problem):
         """The one that draws negatives."""
         return batch.generator
 
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each text; pairs of users and items are told apart by name."""
+        if self.texts is None:
+            return ()
+        return row_bytes(self.texts.ids[torch.unique(self.pairs[part][0])])
+
     def reader(self) -> Reader:
         """The names of users and items, and who has taken what."""
         if self.texts is not None and self.texts.encoder is not None:
@@ -90,7 +100,7 @@ class RecommendationProblem(Problem):
 
     def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
         """The objective on one batch, and the penalty on the vectors that the batch used."""
-        assert isinstance(model, VectorModel)
+        assert isinstance(model, Recommender)
         if isinstance(model, Factorization) and _is_fused(objective):
             return self.fused_warp(model, batch, objective)
         value, penalty = FEEDS[feed](self, model, batch, objective)
@@ -123,7 +133,7 @@ class RecommendationProblem(Problem):
         """Each metric over all items, the user's training items left out, mean over users."""
         if isinstance(model, nn.Module):
             model.eval()
-        if isinstance(model, TextItems) and self.texts is not None:
+        if isinstance(model, TextItems | TextScores) and self.texts is not None:
             model.ids = self.texts.ids  # a model from a folder has none of its own
         sums = {metric.name: 0.0 for metric in metrics}
         counts = dict.fromkeys(sums, 0)
@@ -144,20 +154,23 @@ class RecommendationProblem(Problem):
 
 def build_factorization(
     settings: Mapping[str, Any], users: int, items: int, features: Mapping[str, SideFeatures]
-) -> VectorModel:
+) -> Recommender:
     """Matrix factorisation, with features where there are any, or what the user's own code builds.
 
-    A model of one's own is a :class:`VectorModel`: samplers ask it for vectors, not for scores.
+    A model of one's own scores pairs. One that is a :class:`VectorModel` shows its vectors too,
+    by which all items are scored at once.
     """
-    own = own_model(settings, {"users": users, "items": items})
+    facts: dict[str, Any] = {"users": users, "items": items}
+    for side, known in features.items():
+        if asks_for(settings, f"{side}_features"):  # the table may be a large one
+            facts[f"{side}_features"] = torch.from_numpy(known.dense())
+    own = own_model(settings, facts)
     if isinstance(own, VectorModel):
         return own
     if own is not None:
-        raise ValueError(
-            f"model={settings['model']} made a {type(own).__name__}; a model that recommends is a "
-            "lossmith.tasks.factorization.VectorModel, whose user_vectors, item_vectors and "
-            "item_biases the losses need."
-        )
+        if settings["l2"] > 0:
+            raise ValueError(NO_VECTORS.format(settings["model"]))
+        return PairScores(called(own, settings, OF_PAIRS), items)
     if not features:
         return Factorization(users, items, dimension=settings["dimension"])
     return FeatureFactorization(
@@ -168,6 +181,9 @@ def build_factorization(
         dimension=settings["dimension"],
         identity=settings["identity"],
     )
+
+
+OF_PAIRS = Call("model(users [M], items [M]) -> [M]", lambda users, items: tuple(users.shape))
 
 
 def _is_fused(objective: Objective) -> bool:
@@ -210,6 +226,7 @@ TEXT_ITEM_SETTINGS: Mapping[str, Setting] = {
     "filters": Setting(int, 256, "filters of tagspace", low=1),
     "width": Setting(int, 5, "words under a filter of tagspace", low=1),
     "dropout": Setting(float, 0.0, "dropout of the text models", low=0.0, high=0.95),
+    **HF_SETTINGS,
 }
 # One for all models, so that the data may decide which of them it is.
 PRESET: Mapping[str, Any] = {
@@ -220,6 +237,12 @@ PRESET: Mapping[str, Any] = {
     "vocabulary": 20_000,
     "length": 64,
     "keep": "first",
+}
+# The vectors of items start from nothing: they need larger steps than a pretrained encoder.
+HF_AND_ITEMS: Mapping[str, Any] = {
+    **HF_PRESET,
+    "learning_rate": 3e-3,
+    "encoder_learning_rate": HF_PRESET["learning_rate"],
 }
 
 
@@ -239,6 +262,7 @@ class RecommendationTask(Task):
             "auto",
             "reference model; auto: factorization of users and items, tagspace of texts",
             choices=MODELS,
+            encoder=HF_AND_ITEMS,
         ),
         **COMMON,
         **RECOMMENDATION_SETTINGS,
@@ -264,7 +288,7 @@ class RecommendationTask(Task):
             from lossmith.tasks.lightfm import check_knobs
 
             check_knobs(loss)
-            if settings["text"] or settings["model"] in TEXT_MODELS:
+            if settings["text"] or reads_texts(settings["model"]):
                 raise ValueError(_NO_TEXTS.format(loss))
         else:
             super().check(loss, settings)

@@ -15,13 +15,14 @@ from lossmith.data.interactions import InteractionData, read_interactions, split
 from lossmith.data.side_features import SideFeatures, read_side_features
 from lossmith.data.text_items import (
     TextItemsData,
+    is_of_users,
     is_text_items,
     read_text_items,
     split_text_items,
 )
-from lossmith.tasks.encoder import encode, train_tokenizer
+from lossmith.tasks.hf import is_hf
 from lossmith.tasks.task import Description, describe_split
-from lossmith.tasks.text import Encoding, Split, encoding_of, split_of
+from lossmith.tasks.text import Encoding, Split, encode_texts, encoding_of, split_of
 from lossmith.tasks.text_encoder import TextEncoder
 
 TEXT_MODELS = ("tagspace", "bag")
@@ -70,9 +71,9 @@ def _load(data: str, roles: Roles, files: Files, split: Split, encoding: Encodin
             )
         return _load_texts(read_text_items(data, text=text or None, item=item or None), split,
                            encoding)  # fmt: skip
-    if text or model in TEXT_MODELS:
+    if text or reads_texts(model):
         given = f"text={text}" if text else f"model={model}"
-        raise ValueError(f"{given} is for texts with items; the embedded data has users and items.")
+        raise ValueError(f"{given} reads texts, and the embedded data has users and items.")
     if data == "embedded":
         found = embedded("recommendation")
         assert isinstance(found, InteractionData)
@@ -84,14 +85,29 @@ def _load(data: str, roles: Roles, files: Files, split: Split, encoding: Encodin
     return _load_interactions(source, split, dict(zip(("user", "item"), files, strict=True)), roles)
 
 
+def reads_texts(model: str) -> bool:
+    """Whether a model has texts where others have users.
+
+    >>> reads_texts("tagspace"), reads_texts("hf:encoder"), reads_texts("auto")
+    (True, True, False)
+    """
+    return model in TEXT_MODELS or is_hf(model)
+
+
 def _has_texts(data: str, user: str, text: str, model: str) -> bool:
     """Whether the rows are texts, by the settings or else by the names of the columns."""
-    if user and (text or model in TEXT_MODELS):
+    if user and (text or reads_texts(model)):
         raise ValueError(
             f"user={user} and {f'text={text}' if text else f'model={model}'} do not go together: "
             "a row is a user with an item, or a text with its items."
         )
-    texts = model in TEXT_MODELS or is_text_items(data, text=text or None, user=user or None)
+    if is_hf(model) and not text and is_of_users(data):
+        raise ValueError(
+            f"model={model} reads texts, and {data} has users and items, which are numbers to it. "
+            "Leave the model out, give what is known of them with --set item_features=FILE, or "
+            "name a column of texts: --text NAME (in Python, text='NAME')."
+        )
+    texts = reads_texts(model) or is_text_items(data, text=text or None, user=user or None)
     if texts and model in USER_MODELS:
         raise ValueError(
             f"model={model} needs users, and {data} is read as texts with items. Leave the model "
@@ -103,21 +119,17 @@ def _has_texts(data: str, user: str, text: str, model: str) -> bool:
 def _load_texts(source: TextItemsData, split: Split, encoding: Encoding) -> Loaded:
     test, valid, seed = split
     whole = split_text_items(source, test=test, valid=valid, seed=seed)
-    kind, vocabulary, length, keep = encoding
-    tokenizer = train_tokenizer(whole.parts["train"].texts, kind, vocabulary)
+    ids, encoder = encode_texts(whole.parts["train"].texts, whole.texts(), encoding)
     data = whole.interactions()
-    size = tokenizer.get_vocab_size()
     description = Description(
         name=whole.name,
         rows={name: len(part) for name, part in whole.parts.items()},
         notes=(*whole.notes, "Every item of the catalogue is ranked for each text."),
         fingerprint=data.fingerprint,
         split=describe_split(source.parts, whole.parts, seed),
-        facts={"items": data.items, "vocabulary": size},
+        facts={"items": data.items, "vocabulary": encoder.vocabulary},
     )
-    ids = encode(tokenizer, whole.texts(), length, keep)
-    encoder = TextEncoder(tokenizer, ids.shape[1], keep)
-    return Loaded(data, description, Texts(ids, int(size), encoder))
+    return Loaded(data, description, Texts(ids, encoder.vocabulary, encoder))
 
 
 def _load_interactions(

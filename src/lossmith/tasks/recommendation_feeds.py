@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossmith.core.module import Objective
 from lossmith.kernels.violators import sample_violators
-from lossmith.tasks.factorization import VectorModel
+from lossmith.tasks.recommender import Recommender
 
 if TYPE_CHECKING:
     from lossmith.tasks.recommendation import RecommendationProblem
@@ -31,7 +31,7 @@ Fed = tuple[Tensor, Tensor]
 
 
 def _pairwise(
-    problem: RecommendationProblem, model: VectorModel, batch: Batch, objective: Objective
+    problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """Each positive against uniform true negatives."""
     items, real = problem.negatives(batch, batch.settings["negatives"])
@@ -41,7 +41,7 @@ def _pairwise(
 
 
 def _pointwise(
-    problem: RecommendationProblem, model: VectorModel, batch: Batch, objective: Objective
+    problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """Positives are yes; uniform true negatives are no."""
     items, real = problem.negatives(batch, batch.settings["negatives"])
@@ -53,13 +53,13 @@ def _pointwise(
 
 
 def _draws(
-    problem: RecommendationProblem, model: VectorModel, batch: Batch, objective: Objective
+    problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """WARP's sampler: the first violator of each positive, and the trials it took."""
     margin = margin_of(objective)
-    user = model.user_vectors(batch.users)
+    read = model.read(batch.users)
     with torch.no_grad():
-        score = model.scorer(user)
+        score = model.scorer(read)
     drawn = sample_violators(
         score,
         batch.items,
@@ -69,9 +69,9 @@ def _draws(
         known=problem.known.rows(batch.users),
         generator=batch.generator,
     )
-    scores, penalty = model.score(user, torch.stack([batch.items, drawn.item], dim=-1))
+    scores, penalty = model.score(read, torch.stack([batch.items, drawn.item], dim=-1))
     # Where no violator was found item 0 stands in, which costs nothing and must not shrink either.
-    stand_in = model.item_vectors(torch.zeros_like(batch.items[:1])).square().sum()
+    stand_in = model.item_penalty(torch.zeros_like(batch.items[:1])).sum()
     penalty = penalty - torch.where(drawn.found, 0.0, stand_in)
     value = objective(
         scores[:, 0],
@@ -92,7 +92,7 @@ def margin_of(objective: Objective) -> float:
 
 
 def _catalogue(
-    problem: RecommendationProblem, model: VectorModel, batch: Batch, objective: Objective
+    problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """Each positive against every item that its user has not taken."""
     free = ~problem.known.dense(batch.users)
@@ -102,7 +102,7 @@ def _catalogue(
 
 
 def _softmax(
-    problem: RecommendationProblem, model: VectorModel, batch: Batch, objective: Objective
+    problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """The item taken as a class among all items, or among ``softmax`` uniform ones beside it."""
     count = batch.settings["softmax"]
@@ -116,23 +116,23 @@ def _softmax(
     return objective(scores.masked_fill(known, -1e4), torch.zeros_like(batch.items)), penalty
 
 
-def _all_scores(model: VectorModel, batch: Batch) -> Fed:
+def _all_scores(model: Recommender, batch: Batch) -> Fed:
     """The scores ``[B, N]``, and the penalty of each user with the item taken."""
-    user = model.user_vectors(batch.users)
-    squares = [user.square().sum(dim=-1), model.item_vectors(batch.items).square().sum(dim=-1)]
-    return model.catalogue(user), squares[0] + squares[1]
+    read = model.read(batch.users)
+    penalty = model.user_penalty(read) + model.item_penalty(batch.items)
+    return model.catalogue(read), penalty
 
 
-def _lists(problem: RecommendationProblem, model: VectorModel, batch: Batch) -> tuple[Tensor, ...]:
+def _lists(problem: RecommendationProblem, model: Recommender, batch: Batch) -> tuple[Tensor, ...]:
     """A row for each user of the batch: all scores, what is taken (1) or not (0), the penalty."""
     users = torch.unique(batch.users)
-    user, taken = model.user_vectors(users), problem.known.dense(users).float()
-    penalty = user.square().sum(dim=-1) + taken @ model.item_vectors().square().sum(dim=-1)
-    return model.catalogue(user), taken, penalty
+    read, taken = model.read(users), problem.known.dense(users).float()
+    penalty = model.user_penalty(read) + taken @ model.item_penalty()
+    return model.catalogue(read), taken, penalty
 
 
 def _relevance(
-    problem: RecommendationProblem, model: VectorModel, batch: Batch, objective: Objective
+    problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """All items as the list of each user: those taken are relevant, every other one is not."""
     scores, taken, penalty = _lists(problem, model, batch)
@@ -140,7 +140,7 @@ def _relevance(
 
 
 def _distribution(
-    problem: RecommendationProblem, model: VectorModel, batch: Batch, objective: Objective
+    problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """All items as classes: those that a user has taken share the probability."""
     scores, taken, penalty = _lists(problem, model, batch)

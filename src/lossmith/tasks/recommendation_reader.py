@@ -17,12 +17,13 @@ from lossmith.data.interactions import InteractionData, make_interactions, uniqu
 from lossmith.data.labelled import scored_file
 from lossmith.data.side_features import SideFeatures
 from lossmith.data.unlabelled import read_ids
-from lossmith.tasks.factorization import VectorModel
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.recommendation import RecommendationProblem, build_factorization
+from lossmith.tasks.recommender import Recommender
 from lossmith.tasks.task import Description
 
 IDS, TAKEN = "ids.json", "taken.safetensors"
+KNOWN = "features"  # of users and items, beside the pairs of each part
 TOP = 10
 
 
@@ -35,18 +36,17 @@ class RecommendationReader(Reader):
         self.data, self.features = data, dict(features or {})
 
     def files(self) -> dict[str, bytes]:
-        """The names by their numbers, and the pairs of every part."""
+        """The names by their numbers, the pairs of every part, and what is known of both."""
         tensors = {
             f"{part}.{side}": torch.from_numpy(values)
             for part, pairs in self.data.parts.items()
             for side, values in (("users", pairs.users), ("items", pairs.items))
         }
+        for side, known in self.features.items():
+            tensors[f"{KNOWN}.{side}.index"] = torch.from_numpy(known.index)
+            tensors[f"{KNOWN}.{side}.value"] = torch.from_numpy(known.value)
         names: dict[str, Any] = {"users": self.data.user_ids, "items": self.data.item_ids}
-        # What each row has of them is among the weights.
-        names["features"] = {
-            side: {"names": known.names, "each": known.index.shape[1]}
-            for side, known in self.features.items()
-        }
+        names["features"] = {side: known.names for side, known in self.features.items()}
         return {IDS: to_json(names), TAKEN: safetensors.torch.save(tensors)}
 
     @classmethod
@@ -60,12 +60,14 @@ class RecommendationReader(Reader):
                 len(names["items"]),
             )
             for part in dict.fromkeys(name.split(".")[0] for name in tensors)
+            if part != KNOWN
         }
         features = {}
         for side, known in names["features"].items():
-            shape = (len(names[f"{side}s"]), known["each"])
-            none = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
-            features[side] = SideFeatures(known["names"], *none)
+            index, value = (
+                tensors[f"{KNOWN}.{side}.{what}"].numpy() for what in ("index", "value")
+            )
+            features[side] = SideFeatures(known, index, value)
         return cls(make_interactions("", names["users"], names["items"], parts, ()), features)
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
@@ -106,7 +108,7 @@ class RecommendationReader(Reader):
 
     def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
         """The best items for each user, all that the user has taken left out."""
-        assert isinstance(model, VectorModel)
+        assert isinstance(model, Recommender)
         number = {name: place for place, name in enumerate(self.data.user_ids)}
         trained = set(self.data.parts["train"].users.tolist())
         for ids in read_ids(question.source, question.settings["user"] or None):
@@ -123,7 +125,7 @@ class RecommendationReader(Reader):
             yield self._best(model, torch.tensor(users), names, question.top or TOP)
 
     @torch.no_grad()
-    def _best(self, model: VectorModel, users: Tensor, names: list[str], top: int) -> list[Record]:
+    def _best(self, model: Recommender, users: Tensor, names: list[str], top: int) -> list[Record]:
         scores = model.all_scores(users)
         for pairs in self.data.parts.values():
             for row, user in enumerate(users.tolist()):

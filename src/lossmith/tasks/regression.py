@@ -23,8 +23,9 @@ from lossmith.data.unlabelled import AT_ONCE, one_file
 from lossmith.tasks.feature_models import InUnits, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, FEATURES, FeatureScale, Scale
 from lossmith.tasks.hf import is_hf
-from lossmith.tasks.own_model import own_model
+from lossmith.tasks.own_model import Call, called, own_model
 from lossmith.tasks.reader import Question, Reader, Record
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task, describe_split
 from lossmith.tasks.text import (
@@ -91,6 +92,10 @@ class RegressionProblem(Problem):
         prediction, target = predict(model, self.inputs[part]), self.target[part]
         return {metric.name: float(metric.function(prediction, target)) for metric in metrics}
 
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids, or the features, of each example."""
+        return row_bytes(self.inputs[part])
+
     def reader(self) -> RegressionReader:
         """The tokenizer, or the names and scales of the features."""
         assert self.encoder is not None
@@ -149,13 +154,16 @@ def reads_what(encoder: TextEncoder | FeatureScale) -> Literal["text", "features
     return "text" if isinstance(encoder, TextEncoder) else "features"
 
 
+OF_FEATURES = Call("model(features [N, F]) -> [N]", lambda features: (len(features),))
+
+
 def _build(encoder: TextEncoder | FeatureScale) -> Build:
     def build(settings: Mapping[str, Any]) -> nn.Module:
         if isinstance(encoder, TextEncoder):
             return build_text_model(settings, encoder.vocabulary, outputs=1)
         own = own_model(settings, {"features": len(encoder.names)})
         if own is not None:
-            return own
+            return called(own, settings, OF_FEATURES)
         sizes = {name: settings[name] for name in ("hidden", "layers", "dropout")}
         return Perceptron(len(encoder.names), **sizes)
 
@@ -202,8 +210,9 @@ class RegressionTask(Task):
         texts = settings["model"] in TEXT_PRESETS or is_hf(settings["model"])
         if texts and problem.reads == "features":
             raise ValueError(
-                f"model={settings['model']} reads a text, and the data has features. "
-                "Try model=mlp, or name the text column with --text (in Python, text=)."
+                f"model={settings['model']} reads a text, and the data has features, which are "
+                "numbers. Try --model mlp (in Python, model='mlp'), a model of your own with "
+                "--model my.py:build, or name the text column with --text (in Python, text=)."
             )
         if settings["model"] == "mlp" and problem.reads == "text":
             raise ValueError(

@@ -20,6 +20,7 @@ from lossmith.tasks.encoder import encode
 from lossmith.tasks.hf import hf_tokens, is_hf
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.relevant import Batch, Judged
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
 from lossmith.tasks.text import (
@@ -67,6 +68,10 @@ class RetrievalProblem(Problem):
         """The objective on one batch."""
         assert isinstance(model, TwoTowers)
         return _FEEDS[feed](model, batch, objective)
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each query."""
+        return row_bytes(self.queries[part])
 
     def reader(self) -> Reader:
         """The tokenizer and the corpus."""
@@ -208,13 +213,15 @@ RETRIEVAL_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bag": {**TEXT_PRESETS["bag"], **_SIZES},
     "cnn": {**TEXT_PRESETS["cnn"], **_SIZES, "batch_size": 128},
 }
+# The vectors of a pretrained encoder are compared as they are, from the first step on.
+HF_VECTORS: Mapping[str, Any] = {**HF_PRESET, "size": None, "dropout": 0.0}
 RETRIEVAL_SETTINGS: Mapping[str, Setting] = {
     "query": Setting(str, "", "name of the query column; empty: guessed"),
     "positive": Setting(str, "", "name of the column of relevant documents; empty: guessed"),
     "negative": Setting(str, "", "names of columns of other documents; empty: guessed"),
     "label": Setting(str, "", "name of the column of grades; empty: guessed"),
     **ENCODER_SETTINGS,
-    "size": Setting(int, None, "size of the vectors that are compared", low=1),
+    "size": Setting(int, None, "size of the vectors; empty: a pretrained encoder's own", low=1),
     "towers": Setting(
         str,
         "shared",
@@ -247,7 +254,7 @@ class RetrievalTask(Task):
             "bag",
             "the encoder of the two towers",
             choices=tuple(RETRIEVAL_PRESETS),
-            encoder=HF_PRESET,
+            encoder=HF_VECTORS,
         ),
         **COMMON,
         **RETRIEVAL_SETTINGS,

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lossmith.tasks.codec import BEGIN_ID
+from lossmith.tasks.own_model import Call, called
 
 Tensors = tuple[Tensor, ...]  # all with the batch first
 
@@ -32,6 +37,64 @@ class Seq2Seq(nn.Module, ABC):
     @abstractmethod
     def forward(self, source: Tensor, given: Tensor) -> Tensor:
         """The logits ``[B, T, V]`` of what follows each given token."""
+
+
+class WholePrefix(Seq2Seq):
+    """A model of the user's own, ``model(source, source_mask, target_in) -> logits``.
+
+    It is asked for whole targets, so each step of decoding reads the output so far once more: the
+    same tokens as with caches, at a cost that grows with the square of the length.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @classmethod
+    def of(cls, model: nn.Module, settings: Mapping[str, Any], vocabulary: int) -> WholePrefix:
+        """The same, of a model that says what is wrong with what it takes or gives."""
+        call = Call(
+            "model(source [N, S], source_mask [N, S], target_in [N, L]) -> [N, L, vocabulary]",
+            lambda source, mask, given: (*given.shape, vocabulary),
+        )
+        made = cls(called(model, settings, call))
+        made._check_that_it_looks_back(str(settings["model"]), vocabulary)
+        return made
+
+    @torch.no_grad()
+    def _check_that_it_looks_back(self, text: str, vocabulary: int) -> None:
+        """Raise if a logit changes with a token behind it, which decoding has not said yet."""
+        source = torch.tensor([[vocabulary - 1, vocabulary - 2]])
+        given = torch.tensor([[BEGIN_ID, vocabulary - 2, vocabulary - 1, vocabulary - 2]])
+        other = given.index_fill(1, torch.tensor([3]), vocabulary - 1)
+        was = self.training
+        with torch.random.fork_rng(devices=[]):
+            one, two = (self.eval()(source, some)[:, :3] for some in (given, other))
+        self.train(was)
+        if not torch.allclose(one, two, rtol=1e-3, atol=1e-4):
+            raise ValueError(
+                f"model={text} looks ahead: its logits of the first three tokens changed with the "
+                "fourth, which it is to foretell. Give its decoder a causal mask, as in "
+                "nn.Transformer.generate_square_subsequent_mask."
+            )
+
+    def encode(self, source: Tensor) -> Tensors:
+        """The source itself."""
+        return (source,)
+
+    def start(self, memory: Tensors) -> Tensors:
+        """No token yet."""
+        return (memory[0][:, :0],)
+
+    def step(self, token: Tensor, memory: Tensors, state: Tensors) -> tuple[Tensor, Tensors]:
+        """One more token, and all before it again."""
+        given = torch.cat([state[0], token.unsqueeze(1)], dim=1)
+        return self(memory[0], given)[:, -1], (given,)
+
+    def forward(self, source: Tensor, given: Tensor) -> Tensor:
+        """The logits of what follows each given token."""
+        logits: Tensor = self.model(source, source != 0, given)
+        return logits
 
 
 class TiedEmbedding(nn.Module):

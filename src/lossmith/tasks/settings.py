@@ -62,11 +62,15 @@ class ModelSetting(Setting):
     """The setting that names the model: one of the family's, or one of the user's own."""
 
     encoder: Mapping[str, Any] | None = None  # preset of a pretrained one, where it may be one
+    no_encoder: str = ""  # else why not, and what to type
 
     def read(self, name: str, value: Any) -> Any:
         """One of the choices, what :func:`lossmith.core.own.own` finds, or ``hf:FOLDER``."""
         if isinstance(value, str) and (is_own(value) or (self.encoder and value.startswith(HF))):
             return value
+        if isinstance(value, str) and value.startswith(HF):
+            listed = ", ".join(map(str, self.choices or ()))
+            raise ValueError(f"{name}={value}: {self.no_encoder}; or one of {listed}.")
         return super().read(name, value)
 
 

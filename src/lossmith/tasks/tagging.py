@@ -15,6 +15,7 @@ from lossmith.core.spec import Inputs
 from lossmith.data.labelled import read_labelled
 from lossmith.data.labels import MISSING
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
+from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.task import Description, Problem, Task
 from lossmith.tasks.text import (
@@ -74,6 +75,10 @@ class TaggingProblem(Problem):
         """Each metric over the whole part, on the labels that the data has."""
         logits, labels = predict(model, self.tensors.ids[part]), self.tensors.labels[part]
         return {metric.name: float(metric.function(logits, labels)) for metric in metrics}
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """The token ids of each text."""
+        return row_bytes(self.tensors.ids[part])
 
     def reader(self) -> TaggingReader:
         """The tokenizer and the names of the labels."""

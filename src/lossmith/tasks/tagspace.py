@@ -11,6 +11,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossmith.tasks.factorization import VectorModel
+from lossmith.tasks.hf import hf_vectors, is_hf
+from lossmith.tasks.own_model import OF_TEXTS, Call, called, own_model, width_of
+from lossmith.tasks.recommender import RowScores
+
+
+def used_columns(ids: Tensor) -> Tensor:
+    """Without the columns that are padding in every row: they cost time and say nothing.
+
+    >>> used_columns(torch.tensor([[3, 0, 0], [4, 5, 0]]))
+    tensor([[3, 0],
+            [4, 5]])
+    """
+    used = (ids != 0).any(dim=0)
+    return ids[:, used] if used.any() else ids
 
 
 class BagEncoder(nn.Module):
@@ -24,7 +38,7 @@ class BagEncoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors ``[B, d]`` of token ids ``[B, L]`` (0 = padding)."""
-        vectors: Tensor = self.linear(self.dropout(self.words(ids)))
+        vectors: Tensor = self.linear(self.dropout(self.words(used_columns(ids))))
         return vectors
 
 
@@ -52,12 +66,31 @@ class ConvolutionEncoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors ``[B, d]`` of token ids ``[B, L]`` (0 = padding)."""
+        ids = used_columns(ids)
         words = self.dropout(self.words(ids)).transpose(1, 2)
         found = self.filters(functional.pad(words, self.ends))
         found = found.masked_fill((ids == 0).unsqueeze(1), -math.inf).amax(dim=-1)
         # tanh after the maximum equals tanh before it. A text without words is -1 throughout.
         vectors: Tensor = self.linear(self.dropout(found.tanh().tanh()))
         return vectors
+
+
+class TextScores(RowScores):
+    """A model of the user's own that gives a score to each item: ``model(ids) -> [N, items]``."""
+
+    def __init__(self, model: nn.Module, ids: Tensor, items: int) -> None:
+        super().__init__(items)
+        self.model = model
+        self.register_buffer("ids", ids, persistent=False)
+
+    def read(self, users: Tensor) -> Tensor:
+        """The scores for the texts of these rows."""
+        return self.read_texts(self.get_buffer("ids")[users])
+
+    def read_texts(self, ids: Tensor) -> Tensor:
+        """Scores ``[B, items]`` for token ids ``[B, L]``."""
+        scores: Tensor = self.model(ids)
+        return scores
 
 
 class TextItems(VectorModel):
@@ -90,13 +123,11 @@ class TextItems(VectorModel):
 
     def user_vectors(self, users: Tensor) -> Tensor:
         """What the encoder makes of the texts."""
-        return self.text_vectors(self.get_buffer("ids")[users])
+        return self.read_texts(self.get_buffer("ids")[users])
 
-    def text_vectors(self, ids: Tensor) -> Tensor:
+    def read_texts(self, ids: Tensor) -> Tensor:
         """Vectors ``[B, d]`` of token ids ``[B, L]``; of length ``scale`` where cosines count."""
-        # Columns that are padding in every row cost time and say nothing.
-        used = (ids != 0).any(dim=0)
-        vectors: Tensor = self.encoder(ids[:, used] if used.any() else ids)
+        vectors: Tensor = self.encoder(ids)
         if self.score_by == "cosine":
             return functional.normalize(vectors, dim=-1) * self.scale
         return vectors
@@ -116,11 +147,23 @@ class TextItems(VectorModel):
 
 def build_text_items(
     settings: Mapping[str, Any], ids: Tensor, vocabulary: int, items: int
-) -> TextItems:
-    """The model that ``settings["model"]`` names; "auto" is tagspace."""
+) -> TextItems | TextScores:
+    """The model that ``settings["model"]`` names; "auto" is tagspace.
+
+    One of the user's own makes the vector of a text, or the scores of all items: its shape says.
+    """
     dimension, dropout = settings["dimension"], settings["dropout"]
+    own = own_model(settings, {"vocabulary": vocabulary, "dimension": dimension, "items": items})
     encoder: nn.Module
-    if settings["model"] == "bag":
+    if own is not None:
+        width = width_of(own, settings, ids.shape[1])
+        own = called(own, settings, Call(OF_TEXTS, lambda ids: (len(ids), width)))
+        if _scores_items(width, settings, items):
+            return TextScores(own, ids, items)
+        encoder = own
+    elif is_hf(settings["model"]):
+        encoder = hf_vectors(settings, dimension)
+    elif settings["model"] == "bag":
         encoder = BagEncoder(vocabulary, dimension=dimension, dropout=dropout)
     else:
         encoder = ConvolutionEncoder(
@@ -133,3 +176,29 @@ def build_text_items(
     return TextItems(
         encoder, ids, items, dimension=dimension, score=settings["score"], scale=settings["scale"]
     )
+
+
+def _scores_items(width: int, settings: Mapping[str, Any], items: int) -> bool:
+    """Whether a model of the user's own gives scores of items, and no vectors."""
+    text, dimension = settings["model"], settings["dimension"]
+    if width == items == dimension:
+        raise ValueError(
+            f"model={text} gives {width} numbers for a text, and there are {items} items and "
+            f"dimension={dimension}: are they scores of the items, or a vector? Another dimension "
+            f"tells them apart: --set dimension={dimension + 1}."
+        )
+    if width not in (items, dimension):
+        raise ValueError(
+            f"model={text} gives {width} numbers for a text; expected {dimension}, a vector that "
+            f"is compared with those of the items (dimension={dimension}), or {items}, a score "
+            "for each item."
+        )
+    if width == items and settings["l2"] > 0:
+        raise ValueError(NO_VECTORS.format(text))
+    return width == items
+
+
+NO_VECTORS = (
+    "l2 penalises vectors, and model={} shows scores alone. Leave l2 out; weight_decay shrinks all "
+    "that is trained."
+)

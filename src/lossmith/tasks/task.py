@@ -17,6 +17,7 @@ from lossmith.core.module import Objective
 from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs, Spec, Tune, objectives, parse
 from lossmith.modules import from_text
+from lossmith.tasks.hf import parameter_groups
 from lossmith.tasks.own_loss import own_objective
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.settings import Setting, resolve
@@ -103,6 +104,13 @@ class Problem(ABC):
     def reader(self) -> Reader:
         """What the model needs to read new data; a model folder keeps it beside the weights."""
         raise ValueError("a model of this task cannot be kept in a folder yet; compare trains it.")
+
+    def inputs_of(self, part: str) -> Iterable[bytes]:
+        """What the model reads of each row of a part, as bytes; labels are no part of it.
+
+        Nothing where what is seen is not what is scored, as of users and their items.
+        """
+        return ()
 
     def generator(self, batch: Any) -> torch.Generator | None:
         """The random state from which the cost of a batch draws, where it is not torch's own.
@@ -266,8 +274,10 @@ class GradientLearner(Learner):
         self.before_step: Callable[[], None] = lambda: None
         self.objective, self.feed = task.objective(loss, settings)
         optimizer = OPTIMIZERS[settings["optimizer"]]
+        groups = parameter_groups(self.model, settings)
+        groups[0]["params"] += self.objective.parameters()
         self.optimizer = optimizer(
-            [*self.model.parameters(), *self.objective.parameters()],
+            groups,
             lr=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
             fused=True,

@@ -15,7 +15,7 @@ from lossmith.data.labels import MISSING
 from lossmith.data.text import TextData, read_text, split_text
 from lossmith.tasks.encoder import encode, train_tokenizer
 from lossmith.tasks.hf import HF_SETTINGS, hf_model, hf_tokens, is_hf
-from lossmith.tasks.own_model import own_model
+from lossmith.tasks.own_model import Call, called, own_model
 from lossmith.tasks.settings import Setting
 from lossmith.tasks.task import Description, describe_split
 from lossmith.tasks.text_encoder import PretrainedTextEncoder, TextEncoder
@@ -88,12 +88,14 @@ HF_PRESET: Mapping[str, Any] = {
 }
 SEPARATE_PRESET: Mapping[str, Any] = {**_BAG, "dimension": 16}
 
+OF_TEXT = "model(ids [N, L]) -> [N, outputs]"
+
 
 def build_text_model(settings: Mapping[str, Any], vocabulary: int, outputs: int) -> nn.Module:
     """The model that ``settings["model"]`` names."""
     own = own_model(settings, {"vocabulary": vocabulary, "outputs": outputs})
     if own is not None:
-        return own
+        return called(own, settings, Call(OF_TEXT, lambda ids: (len(ids), outputs)))
     if is_hf(settings["model"]):
         return hf_model(settings, outputs)
     kind, dimension, dropout = settings["model"], settings["dimension"], settings["dropout"]

@@ -14,7 +14,7 @@ from lossmith.data.unlabelled import read_texts
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.recommendation import RecommendationProblem
 from lossmith.tasks.recommendation_data import Texts
-from lossmith.tasks.tagspace import TextItems, build_text_items
+from lossmith.tasks.tagspace import TextItems, TextScores, build_text_items
 from lossmith.tasks.task import Description
 from lossmith.tasks.text_encoder import TextEncoder, numbered
 
@@ -39,7 +39,7 @@ class TextItemsReader(Reader):
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A model with vectors for these items; the texts come later."""
-        none = torch.zeros(0, 1, dtype=torch.int32)
+        none = torch.zeros(0, self.encoder.width, dtype=torch.int32)
         return build_text_items(settings, none, self.encoder.vocabulary, len(self.items))
 
     def labelled(self, data: str, settings: Mapping[str, Any]) -> RecommendationProblem:
@@ -73,7 +73,7 @@ class TextItemsReader(Reader):
 
     def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
         """The best items for each text."""
-        assert isinstance(model, TextItems)
+        assert isinstance(model, TextItems | TextScores)
         model.eval()
         top = min(question.top or TOP, len(self.items))
 
@@ -92,5 +92,5 @@ class TextItemsReader(Reader):
         yield from numbered((self._scores(model, some) for some in texts), best)
 
     @torch.no_grad()
-    def _scores(self, model: TextItems, texts: list[str]) -> Tensor:
-        return model.catalogue(model.text_vectors(self.encoder.encode(texts)))
+    def _scores(self, model: TextItems | TextScores, texts: list[str]) -> Tensor:
+        return model.catalogue(model.read_texts(self.encoder.encode(texts)))

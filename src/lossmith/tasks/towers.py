@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.core.numerics import full_precision, unit_vectors
+from lossmith.tasks.hf import hf_vectors, is_hf
 from lossmith.tasks.text import build_text_model
 from lossmith.tasks.text_models import Bag
 
@@ -85,7 +86,10 @@ def build_towers(settings: Mapping[str, Any], rarity: Tensor) -> TwoTowers:
 
     ``rarity`` has the inverse document frequency of each token of the vocabulary.
     """
-    encoder = build_text_model(settings, len(rarity), outputs=settings["size"])
+    if is_hf(settings["model"]):
+        encoder = hf_vectors(settings, settings["size"])
+    else:
+        encoder = build_text_model(settings, len(rarity), outputs=settings["size"])
     if isinstance(encoder, Bag):
         start_from_words(encoder, rarity)
     return TwoTowers(encoder, shared=settings["towers"] == "shared")

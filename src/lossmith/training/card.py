@@ -13,6 +13,7 @@ from lossmith.core.own import HF, is_own
 from lossmith.core.spec import Spec, parse
 from lossmith.tasks.task import Description
 
+TEXT_ITEMS = "recommendation for texts"
 # What to type at "predict", by the family's input.
 SAYS = {
     "classification": "the likeliest class of each text, with its probability",
@@ -21,6 +22,7 @@ SAYS = {
     "generation": "a text for each source",
     "ranking": "the score and the rank of each item in its list",
     "recommendation": "the best items for each user, those they have taken left out",
+    TEXT_ITEMS: "the best items for each text",
     "retrieval": "the best documents for each query",
 }
 
@@ -67,7 +69,7 @@ def card(
     lines = [
         f"# {title[0].upper()}{title[1:]}",
         "",
-        f"Says {SAYS[family]}.",
+        f"Says {SAYS[TEXT_ITEMS if _has_texts(family, description) else family]}.",
         "",
         "## Data",
         "",
@@ -100,11 +102,12 @@ def card(
         "",
         "## Limits",
         "",
-        *(f"- {limit}" for limit in _limits(config, metrics)),
+        *(f"- {limit}" for limit in _limits(config, description, metrics)),
         "",
         "## Made with",
         "",
         *(f"- {name} {version}" for name, version in config["versions"].items()),
+        *(f"- the code of {text}, hash {digest}" for text, digest in config["code"].items()),
         f"- settings: {', '.join(f'{key}={value}' for key, value in changed.items())}",
         "",
     ]
@@ -119,7 +122,14 @@ def _rows(part: str, values: Mapping[str, float | None]) -> list[str]:
     ]
 
 
-def _limits(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+def _has_texts(family: str, description: Description) -> bool:
+    """Whether items are recommended for texts, and nobody has taken any."""
+    return family == "recommendation" and "users" not in description.facts
+
+
+def _limits(
+    config: Mapping[str, Any], description: Description, metrics: Mapping[str, Any]
+) -> list[str]:
     family, loss = config["family"], config["loss"]
     limits = ["It knows what its training data showed, and nothing says how it does on other data."]
     if family in ("classification", "tagging"):
@@ -132,13 +142,18 @@ def _limits(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
         limits.append("It needs the folder of its pretrained encoder, which is not copied here.")
     if family == "retrieval":
         limits.append("`corpus.json` holds every document: share the folder as you would these.")
-    if family == "recommendation" and config["settings"]["text"]:
+    if _has_texts(family, description):
         limits.append("It knows the items of its training data alone.")
     elif family == "recommendation":
         limits.append("It knows the users and items of its training data alone.")
         limits.append(
             "`taken.safetensors` and `ids.json` say who has taken what: share the folder as you "
             "would share that."
+        )
+    if family != "recommendation" or _has_texts(family, description):
+        limits.append(
+            "`seen.safetensors` holds a hash of each input of the training: whoever has an input "
+            "can ask whether it was among them."
         )
     if family == "generation":
         limits.append("It may say what the source does not: let a person read what matters.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lossmith.core.call import format_call, parse_call
-from lossmith.core.own import is_own, own_text
+from lossmith.core.own import digest_of, is_own, own_text, own_texts
 from lossmith.data.errors import DataError
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
@@ -115,12 +115,13 @@ def _train(job: Job, how: _How) -> Fitted:
     training = _training(job)
     description = training.problem.description
     config = {**_config(job), "data_fingerprint": description.fingerprint}
+    assert isinstance(training.learner, GradientLearner)
+    config["inputs"] = training.learner.feed  # what a logit means, without the code of the loss
     if before is not None:
         _check_same(folder, before, config)
     if before is not None and "files" in before:
         metrics = json.loads((folder / METRICS).read_text("utf-8"))
         return Fitted(folder, metrics, already=True)
-    assert isinstance(training.learner, GradientLearner)
     how.processes.share(training.learner, training.problem)
     _go_on(training, folder, config)
     how.processes.wait()  # all have read what is there
@@ -181,6 +182,7 @@ def _config(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "data": job.data,
         "settings": json.loads(json.dumps(job.settings)),
+        "code": {text: digest_of(text) for text in own_texts(job.loss, job.settings)},
         "versions": versions,
     }
     return plain
@@ -191,7 +193,8 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     named = {key: config[key] for key in ("family", "loss", "seed")}
     fingerprint = {"data fingerprint": config.get("data_fingerprint")}
     versions = {f"version of {k}": v for k, v in config["versions"].items() if k != "python"}
-    return {**named, **config["settings"], **versions, **fingerprint}
+    code = {f"code of {text}": digest for text, digest in config.get("code", {}).items()}
+    return {**named, **config["settings"], **code, **versions, **fingerprint}
 
 
 def _check_claim(folder: Path, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:

@@ -12,20 +12,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from lossmith.core.load import LoadError
+from lossmith.core.own import digest_of, where
 from lossmith.core.spec import Inputs
 from lossmith.data.errors import DataError
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.registry import load_task
+from lossmith.tasks.seen import digests
 from lossmith.tasks.task import Problem, Task
 from lossmith.training.files import write_whole
 
 SCHEMA = 1
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
+SEEN = "seen.safetensors"  # a hash of each input that was trained on, or that chose the epoch
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -40,10 +45,13 @@ class Kept:
     settings: Mapping[str, Any]
     reader: Reader
     model: nn.Module
+    seen: Mapping[str, Tensor]  # hashes of inputs, "train" and "valid"; of users there are none
 
     @property
     def feed(self) -> Inputs:
         """What the loss was fed with."""
+        if "inputs" in self.config:
+            return cast(Inputs, self.config["inputs"])
         return self.task.objective(self.config["loss"], self.config["settings"])[1]
 
 
@@ -98,6 +106,7 @@ def write_model(
     files = {
         **problem.reader().files(),
         WEIGHTS: safetensors.torch.save(weights, {"format": "pt"}),
+        SEEN: safetensors.torch.save(_seen(problem)),
         METRICS: (json.dumps(metrics, indent=1) + "\n").encode(),
     }
     for name, content in files.items():
@@ -133,6 +142,13 @@ def load_model(folder: str | Path) -> Kept:
         reader = task.restore(files)
         model = reader.model(settings)
         model.load_state_dict(safetensors.torch.load(files[WEIGHTS]))
+    except LoadError as error:
+        raise DataError(
+            f"its own code cannot be loaded ({error})",
+            path=folder,
+            expected=f"what it was trained with: {', '.join(config.get('code', {}))}",
+            fix="Go to the folder where the training was started, or put the file where it was.",
+        ) from None
     except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise DataError(
             f"its files do not belong together ({str(error).splitlines()[0]})",
@@ -142,7 +158,30 @@ def load_model(folder: str | Path) -> Kept:
         ) from None
     model.eval()
     metrics = json.loads(files[METRICS])
-    return Kept(folder, config, metrics, task, settings, reader, model)
+    seen = safetensors.torch.load(files[SEEN]) if SEEN in files else {}
+    return Kept(folder, config, metrics, task, settings, reader, model, seen)
+
+
+def _seen(problem: Problem) -> dict[str, Tensor]:
+    parts = ("train", "valid") if problem.has_valid else ("train",)
+    found = {part: torch.unique(digests(problem.inputs_of(part))) for part in parts}
+    return {part: hashes for part, hashes in found.items() if len(hashes)}
+
+
+def code_changes(kept: Kept) -> list[str]:
+    """A sentence on each thing of the user's that is not what the model was trained with."""
+    found = []
+    for text, before in kept.config.get("code", {}).items():
+        try:
+            now = digest_of(text)
+        except ValueError as error:
+            found.append(f"nothing says whether {text} is what it was trained with: {error}")
+            continue
+        if now != before:
+            found.append(
+                f"{where(text)} has changed since the training ({text}: {before} then, {now} now)."
+            )
+    return found
 
 
 def clear(folder: Path) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lossmith.data.errors import DataError
 from lossmith.tasks.reader import Question, Record
+from lossmith.tasks.seen import digests
 from lossmith.tasks.task import Problem
 from lossmith.training.files import without_nan
-from lossmith.training.folder import Kept
+from lossmith.training.folder import Kept, code_changes
 from lossmith.training.job import RequestError
 
 
@@ -40,6 +43,7 @@ def evaluate(kept: Kept, data: str, metrics: str | None = None) -> dict[str, Any
     else:
         problem = kept.reader.labelled(data, kept.settings)
         scored = f"All of {problem.description.name}."
+    seen = _seen(kept, problem)
     values = problem.evaluate(kept.model, "test", wanted)
     plain: dict[str, Any] = without_nan(
         {
@@ -47,11 +51,36 @@ def evaluate(kept: Kept, data: str, metrics: str | None = None) -> dict[str, Any
             "data": data,
             "rows": problem.description.rows["test"],
             "scored": scored,
+            "seen_in_training": seen,
+            "warnings": [*code_changes(kept), *_on_seen(seen, problem)],
             "notes": list(problem.description.notes),
             "metrics": values,
         }
     )
     return plain
+
+
+def _seen(kept: Kept, problem: Problem) -> dict[str, int] | None:
+    """How many inputs read the same as those trained on, and as those that chose the epoch.
+
+    None where a folder does not say.
+    """
+    if not kept.seen:
+        return None
+    scored = digests(problem.inputs_of("test"))
+    parts = [part for part in ("train", "valid") if part in kept.seen]
+    return {part: int(torch.isin(scored, kept.seen[part]).sum()) for part in parts}
+
+
+def _on_seen(seen: Mapping[str, int] | None, problem: Problem) -> Iterator[str]:
+    rows = problem.description.rows["test"]
+    told = {"train": "of the training", "valid": "that chose the epoch in training"}
+    for part, count in (seen or {}).items():
+        if count:
+            yield (
+                f"{count:,} of {rows:,} rows read the same to the model as rows {told[part]}: on "
+                "these the numbers say nothing of how it does on new data."
+            )
 
 
 def _trained_on(kept: Kept, data: str) -> Problem | None:

@@ -1,0 +1,118 @@
+"""What a model that recommends is: scores of items for users, some at a time or all of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+PAIRS_AT_ONCE = 1 << 18  # of users and items that a model of one's own scores
+
+
+class Recommender(nn.Module):
+    """Scores items for users. A user is a number, which may stand for a text.
+
+    What scores are made of is read once for each user (:meth:`read`): it may be a vector.
+    """
+
+    @abstractmethod
+    def read(self, users: Tensor) -> Tensor:
+        """What stands for users ``[B]`` from here on, ``[B, ...]``."""
+
+    @abstractmethod
+    def score(self, read: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores ``[B, K]`` of items ``[B, K]``, and a penalty ``[B]``."""
+
+    @abstractmethod
+    def catalogue(self, read: Tensor) -> Tensor:
+        """Scores ``[B, N]`` of every item."""
+
+    @abstractmethod
+    def scorer(self, read: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """What WARP's sampler asks: the scores of ``items [R, k]`` for the ``rows [R]`` of what
+        was read. What is the same for all items may be left out.
+        """
+
+    @abstractmethod
+    def user_penalty(self, read: Tensor) -> Tensor:
+        """What the users add to the penalty, ``[B]``."""
+
+    @abstractmethod
+    def item_penalty(self, items: Tensor | None = None) -> Tensor:
+        """What items ``[...]``, or all ``[N]``, add to it."""
+
+    def forward(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores ``[B, K]`` of items ``[B, K]`` for users ``[B]``, and a penalty ``[B]``.
+
+        The penalty is of all that the scores were made of: of each user once, and of each item.
+        """
+        return self.score(self.read(users), items)
+
+    def all_scores(self, users: Tensor) -> Tensor:
+        """Scores ``[B, N]`` of every item."""
+        return self.catalogue(self.read(users))
+
+
+class _NoVectors(Recommender):
+    """A model that shows scores and no vectors, so that nothing can be penalised."""
+
+    items: int
+
+    def user_penalty(self, read: Tensor) -> Tensor:
+        """Nothing."""
+        return torch.zeros(len(read))
+
+    def item_penalty(self, items: Tensor | None = None) -> Tensor:
+        """Nothing."""
+        return torch.zeros(self.items if items is None else items.shape)
+
+
+class PairScores(_NoVectors):
+    """A model of the user's own, which scores pairs: ``model(users [M], items [M]) -> [M]``."""
+
+    def __init__(self, model: nn.Module, items: int) -> None:
+        super().__init__()
+        self.model, self.items = model, items
+
+    def read(self, users: Tensor) -> Tensor:
+        """The users' numbers."""
+        return users
+
+    def score(self, read: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Each pair by itself, and no penalty."""
+        users = read.unsqueeze(-1).expand_as(items).flatten()
+        pairs = torch.split(users, PAIRS_AT_ONCE), torch.split(items.flatten(), PAIRS_AT_ONCE)
+        scores = torch.cat([self.model(*some) for some in zip(*pairs, strict=True)])
+        return scores.view(items.shape), self.user_penalty(read)
+
+    def catalogue(self, read: Tensor) -> Tensor:
+        """Every item with every user, block by block."""
+        users, place = torch.unique(read, return_inverse=True)  # a batch has some of them again
+        every = torch.arange(self.items).expand(len(users), self.items)
+        return self.score(users, every)[0][place]
+
+    def scorer(self, read: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The pairs that the sampler draws."""
+        return lambda rows, items: self.score(read[rows], items)[0]
+
+
+class RowScores(_NoVectors):
+    """A model that scores all items at once, of which some are looked up."""
+
+    def __init__(self, items: int) -> None:
+        super().__init__()
+        self.items = items
+
+    def score(self, read: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the scores that are asked for, and no penalty."""
+        return read.gather(1, items), self.user_penalty(read)
+
+    def catalogue(self, read: Tensor) -> Tensor:
+        """The scores themselves."""
+        return read
+
+    def scorer(self, read: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Those that the sampler draws."""
+        return lambda rows, items: read[rows].gather(1, items)
