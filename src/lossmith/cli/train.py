@@ -110,7 +110,6 @@ def train(
     torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes.
     """
     check_family(family)
-    first = _talks()
     named = {
         "metric": metric,
         "model": model,
@@ -137,12 +136,10 @@ def train(
         context.obj,
         (family, data, loss, seed, given),
         folder=out,
-        quiet=quiet or not first,
+        quiet=quiet,
         fresh=fresh,
         checkpoint_every=checkpoint_every,
     )
-    if not first:
-        return
     if as_json:
         print_json(
             {"folder": str(fitted.folder), "already_finished": fitted.already}
@@ -193,13 +190,8 @@ def _again(arguments: list[str]) -> str:
     return shlex.join([*launcher, *(word for word in arguments if word != "--fresh")])
 
 
-def _talks() -> bool:
-    """Whether this is the process that talks, of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _say(text: str) -> None:
-    Console(stderr=True, highlight=False, quiet=not _talks()).print(Text(text), soft_wrap=True)
+    Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
 
 
 def _print(fitted: Fitted) -> None:

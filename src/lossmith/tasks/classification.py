@@ -36,8 +36,6 @@ CLASSES = "classes.json"
 class ClassificationProblem(Problem):
     """Texts with a class each."""
 
-    rows_apart = True
-
     def __init__(self, tensors: TextTensors) -> None:
         self.tensors = tensors
         self.description = tensors.description

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lossmith.data.side_features import SideFeatures
 from lossmith.kernels.violators import DotScores, dot_scores
+from lossmith.tasks.task import Share
 
 
 class VectorModel(nn.Module):
@@ -60,6 +61,53 @@ class VectorModel(nn.Module):
     def scorer(self, user: Tensor) -> DotScores:
         """What WARP's sampler asks for scores; the offset, the same for all, is left out."""
         return dot_scores(user, self.item_vectors(), self.item_biases())
+
+
+class VectorsApart(VectorModel):
+    """A model of which several processes compute some rows each, and the whole catalogue all."""
+
+    def __init__(self, model: VectorModel, share: Share) -> None:
+        super().__init__()
+        self.model, self.share = model, share
+        self.pairs, self.scored = share.rows(model), share.rows(model.score)
+        self.users, self.items = share.rows(model.user_vectors), share.rows(model.item_vectors)
+        self.all_items = share.rows(model.catalogue)
+
+    def forward(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and penalties, by pairs."""
+        found: tuple[Tensor, Tensor] = self.pairs(users, items)
+        return found
+
+    def score(self, user: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and penalties, by pairs."""
+        found: tuple[Tensor, Tensor] = self.scored(user, items)
+        return found
+
+    def catalogue(self, user: Tensor) -> Tensor:
+        """The scores of every item, by users."""
+        scores: Tensor = self.all_items(user)
+        return scores
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        """By users."""
+        vectors: Tensor = self.users(users)
+        return vectors
+
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """By items, or all of them in every process."""
+        if items is None:
+            return self.share.alike(self.model.item_vectors())
+        vectors: Tensor = self.items(items)
+        return vectors
+
+    def item_biases(self, items: Tensor | None = None) -> Tensor | None:
+        """In every process."""
+        biases = self.model.item_biases(items)
+        return None if biases is None else self.share.alike(biases)
+
+    def scorer(self, user: Tensor) -> DotScores:
+        """For WARP's sampler, which searches in every process: its draws depend on its finds."""
+        return self.model.scorer(user)
 
 
 class Factorization(VectorModel):

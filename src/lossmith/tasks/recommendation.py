@@ -19,14 +19,19 @@ from lossmith.data.side_features import SideFeatures
 from lossmith.kernels.factor_warp import factor_warp
 from lossmith.kernels.known_items import KnownItems
 from lossmith.metrics.recommendation import top_k_metrics
-from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
+from lossmith.tasks.factorization import (
+    Factorization,
+    FeatureFactorization,
+    VectorModel,
+    VectorsApart,
+)
 from lossmith.tasks.own_model import own_model
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.recommendation_data import TEXT_MODELS, USER_MODELS, Loaded, Texts, load
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.tagspace import TextItems, build_text_items
-from lossmith.tasks.task import Description, Learner, Problem, Task
+from lossmith.tasks.task import Description, Learner, Problem, Share, Task
 from lossmith.tasks.text import ENCODER_SETTINGS, shuffled_batches
 
 USERS_AT_ONCE = 256
@@ -96,6 +101,11 @@ class RecommendationProblem(Problem):
         value, penalty = FEEDS[feed](self, model, batch, objective)
         l2 = batch.settings["l2"]
         return value + l2 * penalty.mean() if l2 > 0 else value
+
+    def apart(self, model: nn.Module, share: Share) -> nn.Module:
+        """The scores of some pairs, or users, in each process; violators are sought in all."""
+        assert isinstance(model, VectorModel)
+        return VectorsApart(model, share)
 
     def fused_warp(self, model: Factorization, batch: Batch, objective: Objective) -> Tensor:
         """What :func:`_draws` feeds to WARP and the penalty, as one operation: the same numbers."""

@@ -21,7 +21,7 @@ from lossmith.tasks.hf import hf_tokens, is_hf
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.relevant import Batch, Judged
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
-from lossmith.tasks.task import Description, Learner, Problem, Task, describe_split
+from lossmith.tasks.task import Description, Learner, Problem, Share, Task, describe_split
 from lossmith.tasks.text import (
     ENCODER_SETTINGS,
     HF_PRESET,
@@ -67,6 +67,11 @@ class RetrievalProblem(Problem):
         """The objective on one batch."""
         assert isinstance(model, TwoTowers)
         return _FEEDS[feed](model, batch, objective)
+
+    def apart(self, model: nn.Module, share: Share) -> nn.Module:
+        """Towers of whose texts each process encodes some; the vectors are compared in all."""
+        assert isinstance(model, TwoTowers)
+        return model.apart(share)
 
     def reader(self) -> Reader:
         """The tokenizer and the corpus."""

@@ -6,7 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -71,13 +71,20 @@ class Learner(ABC):
         """How many numbers it learns."""
 
 
+class Share(Protocol):
+    """How several processes compute what one would; each ends up with all of it."""
+
+    def rows(self, call: Callable[..., Any]) -> nn.Module:
+        """The same call, a module's or a function's, of which each process computes some rows."""
+
+    def alike(self, tensor: Tensor) -> Tensor:
+        """What every process computes for itself, and the gradient of which is that of one."""
+
+
 class Problem(ABC):
     """Data in tensors: makes batches, feeds an objective, evaluates a model."""
 
     description: Description
-    # Whether the cost calls the model with tensors that have a row for each example, and with
-    # nothing else, so that several processes can compute some rows each.
-    rows_apart: ClassVar[bool] = False
 
     @abstractmethod
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
@@ -90,6 +97,14 @@ class Problem(ABC):
     @abstractmethod
     def cost(self, model: nn.Module, batch: Any, objective: Objective, feed: Inputs) -> Tensor:
         """The value of the objective on one batch."""
+
+    def apart(self, model: nn.Module, share: Share) -> nn.Module:
+        """The model as :meth:`cost` is to call it where several processes train together.
+
+        A model that is called with tensors that have a row for each example, and with nothing
+        else, is shared as it is.
+        """
+        return share.rows(model)
 
     @abstractmethod
     def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
