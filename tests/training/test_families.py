@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lossmith.data.errors import DataError
+from lossmith.tasks.registry import load_task
 from lossmith.training.fit import fit, settle
 from lossmith.training.folder import load_model
 from lossmith.training.judge import answers, evaluate
@@ -60,6 +61,17 @@ def test_evaluate_gives_the_numbers_of_training(made, name, tmp_path):
     alone = evaluate(kept, str(data / "test.csv"))
     assert alone["metrics"] == recorded and alone["scored"].startswith("All of test")
     assert alone["rows"] == again["rows"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_steps_of_an_epoch_are_known_beforehand(name, tmp_path):
+    """Where a query or a text has several answers, each is an example."""
+    family, _, given = prepare(name, tmp_path)
+    task = load_task(family)
+    settings = task.resolve(given)
+    problem = task.problem(str(tmp_path), settings)
+    steps = sum(1 for _ in problem.batches(settings, 0, 1))
+    assert steps == math.ceil(problem.examples / settings["batch_size"])
 
 
 @pytest.mark.parametrize("name", CASES)

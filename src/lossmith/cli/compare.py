@@ -227,9 +227,12 @@ def _print_estimate(found: Estimate) -> None:
     if not found.trainings:
         return
     lines = [
-        f"estimate  about {seconds_text(found.seconds)} for {found.trainings} trainings, "
-        f"{found.workers} at a time, and {found.memory_mb:,.0f} MB of memory",
-        "          (from a few timed steps of each loss on this machine as it is now; no promise)",
+        f"estimate  about {seconds_text(found.seconds)} ({seconds_text(found.low)} to "
+        f"{seconds_text(found.high)}) for {found.trainings} trainings, {found.workers} at a time, "
+        f"and {found.memory_mb:,.0f} MB of memory",
+        "          (from a few timed steps of each loss on this machine as it is now; no promise:",
+        "          a machine that does other work in between, or a search for violators that gets",
+        "          longer as the model learns, takes more)",
     ]
     for one in found.timings:
         if one.trouble:

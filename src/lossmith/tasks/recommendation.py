@@ -102,6 +102,11 @@ class RecommendationProblem(Problem):
         l2 = batch.settings["l2"]
         return value + l2 * penalty.mean() if l2 > 0 else value
 
+    @property
+    def examples(self) -> int:
+        """The pairs of a user, or a text, and an item."""
+        return len(self.pairs["train"][0])
+
     def apart(self, model: nn.Module, share: Share) -> nn.Module:
         """The scores of some pairs, or users, in each process; violators are sought in all."""
         assert isinstance(model, VectorModel)

@@ -68,10 +68,14 @@ class RetrievalProblem(Problem):
         assert isinstance(model, TwoTowers)
         return _FEEDS[feed](model, batch, objective)
 
+    @property
+    def examples(self) -> int:
+        """The pairs of a query and a document that is relevant to it."""
+        return len(self.judged["train"].pairs[0])
+
     def apart(self, model: nn.Module, share: Share) -> nn.Module:
         """Towers of whose texts each process encodes some; the vectors are compared in all."""
-        assert isinstance(model, TwoTowers)
-        return model.apart(share)
+        return cast(TwoTowers, model).apart(share)
 
     def reader(self) -> Reader:
         """The tokenizer and the corpus."""

@@ -115,6 +115,11 @@ class Problem(ABC):
         """Whether there is a part to choose the epoch on."""
         return self.description.rows.get("valid", 0) > 0
 
+    @property
+    def examples(self) -> int:
+        """How many examples the batches of an epoch hold together."""
+        return self.description.rows["train"]
+
     def reader(self) -> Reader:
         """What the model needs to read new data; a model folder keeps it beside the weights."""
         raise ValueError("a model of this task cannot be kept in a folder yet; compare trains it.")
