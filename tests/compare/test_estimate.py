@@ -63,6 +63,28 @@ def test_a_long_epoch_is_cut_short_and_counted_by_its_rows(monkeypatch):
     assert sum(1 for _ in few.batches({}, 0, 1)) == WARM_UP + 1
 
 
+def test_the_range_is_that_of_blocks_of_steps_and_not_of_single_ones():
+    few = _Few(None)
+    few.marks = [9.0] * WARM_UP + [
+        0.0,
+        1.0,
+        1.5,
+        3.0,
+        4.0,
+        5.0,
+        8.0,
+        11.0,
+        12.0,
+        13.0,
+        14.0,
+        15.0,
+        17.0,
+    ]
+    assert few.step() == (17 / 12, 0.75, 2.0, 12), "blocks of two"
+    few.marks = [0.0, 4.0]
+    assert few.step() == (4.0, 4.0, 4.0, 1)
+
+
 def test_trainings_are_given_to_workers_in_turn_and_searches_come_first(reviews, tmp_path):
     out, losses = str(tmp_path / "run"), ["hinge", "cross_entropy"]
     study = prepare("classification", reviews, losses, seeds=3, out=out)

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 WARM_UP = 3  # steps that are not counted: the first ones allocate
 SECONDS = 3.0  # of timed steps of each loss
 ENOUGH = 60  # steps
+BLOCKS = 6  # of timed steps: what they disagree in, other work on the machine may do to a training
 LONG = 3.0  # seconds; an evaluation that takes longer is not made again, nor on the test part
-# How far a training may be from what its first steps promise on a machine that stays as it is.
-# Measured over the seven families: see the tests of the estimate.
+# How far a whole training may be from what its first steps promise on a machine that stays as it
+# is: some losses cost more, or less, once the model has learned something.
 UNSURE = 0.3
 
 
@@ -41,8 +42,8 @@ class Timing:
     building: float = math.nan  # seconds for a model and an optimizer
     evaluation: float = math.nan  # seconds after each evaluated epoch
     training: float = math.nan  # seconds of a whole training
-    low: float = math.nan  # seconds, if all steps were like the fast ones
-    high: float = math.nan  # seconds, if all steps were like the slow ones
+    low: float = math.nan  # seconds of a training, if all steps were like the fast ones, and
+    high: float = math.nan  # like the slow ones; see UNSURE
     memory_mb: float = math.nan
     trouble: str = ""
 
@@ -141,8 +142,9 @@ class _Few:
         self.whole = len(self.marks) - 1
 
     def step(self) -> tuple[float, float, float, int]:
-        """Seconds of a step: the mean, a fast and a slow one (deciles); and how many were timed."""
+        """Seconds of a step: the mean, that of the fastest and slowest block; and how many."""
         marks = self.marks[min(WARM_UP, max(len(self.marks) - 2, 0)) :]
-        steps = sorted(after - before for before, after in itertools.pairwise(marks)) or [0.0]
-        tenth = len(steps) // 10
-        return statistics.fmean(steps), steps[tenth], steps[-1 - tenth], len(marks) - 1
+        steps = [after - before for before, after in itertools.pairwise(marks)] or [0.0]
+        size = math.ceil(len(steps) / BLOCKS)
+        means = [statistics.fmean(steps[i : i + size]) for i in range(0, len(steps), size)]
+        return statistics.fmean(steps), min(means), max(means), len(marks) - 1
