@@ -17,7 +17,7 @@ from lossmith.compare.execute import default_workers
 from lossmith.compare.lent import why_here
 from lossmith.compare.store import Store
 from lossmith.compare.study import Study
-from lossmith.compare.timing import Timing, measure
+from lossmith.compare.timing import UNSURE, Timing, measure
 from lossmith.compare.tune import searched_arms
 
 
@@ -57,8 +57,8 @@ def estimate(study: Study, jobs: int | None = None) -> Estimate:
     start = statistics.fmean(sorted(at for _, at in found)[:workers]) - began
     timings = [_together([t for t, _ in found if t.arm == arm.text]) for arm in study.plan.arms]
     seconds, low, high = (
-        start + _span(study, {t.arm: getattr(t, which) for t in timings}, workers)
-        for which in ("training", "low", "high")
+        sure * start + _span(study, {t.arm: getattr(t, which) for t in timings}, workers)
+        for which, sure in (("training", 1.0), ("low", 1 - UNSURE), ("high", 1 + UNSURE))
     )
     memory = max((t.memory_mb for t in timings if math.isfinite(t.memory_mb)), default=math.nan)
     return Estimate(tuple(timings), start, left, workers, seconds, low, high, memory * workers)

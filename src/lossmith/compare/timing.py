@@ -26,7 +26,7 @@ SECONDS = 3.0  # of timed steps of each loss
 ENOUGH = 60  # steps
 BLOCKS = 6  # of timed steps: what they disagree in, other work on the machine may do to a training
 LONG = 3.0  # seconds; an evaluation that takes longer is not made again, nor on the test part
-# How far a whole training may be from what its first steps promise on a machine that stays as it
+# How far a start and a whole training may be from what was measured on a machine that stays as it
 # is: some losses cost more, or less, once the model has learned something.
 UNSURE = 0.3
 
