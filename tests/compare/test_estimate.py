@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import own_things
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from lossmith.cli.app import run
 from lossmith.compare.estimate import _span, _together, estimate
 from lossmith.compare.study import prepare
-from lossmith.compare.timing import ENOUGH, WARM_UP, Timing, _Few, measure
+from lossmith.compare.timing import ENOUGH, FEW, WARM_UP, Timing, _Few, measure
 from lossmith.training.job import Job
 
 
@@ -61,6 +63,14 @@ def test_a_long_epoch_is_cut_short_and_counted_by_its_rows(monkeypatch):
     monkeypatch.setattr("lossmith.compare.timing.SECONDS", 0.0)
     few = _Few(Endless())
     assert sum(1 for _ in few.batches({}, 0, 1)) == WARM_UP + 1
+
+
+@pytest.mark.parametrize(("step", "steps"), [(0.1, 31), (0.4, FEW), (2.0, 5)])
+def test_slow_steps_are_timed_longer_for_some_more_of_them(monkeypatch, step, steps):
+    now = itertools.count()
+    monkeypatch.setattr("lossmith.compare.timing.time.perf_counter", lambda: step * next(now))
+    few = _Few(SimpleNamespace(batches=lambda *_: itertools.repeat(0)))
+    assert sum(1 for _ in few.batches({}, 0, 1)) == WARM_UP + steps
 
 
 def test_the_range_is_that_of_blocks_of_steps_and_not_of_single_ones():

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from lossmith.tasks.task import Problem
 
 WARM_UP = 3  # steps that are not counted: the first ones allocate
-SECONDS = 3.0  # of timed steps of each loss
+SECONDS = 3.0  # of timed steps of each loss, and up to three times as many for FEW steps
+FEW = 20  # steps; batches of texts differ in length, and a handful says little of their mean
 ENOUGH = 60  # steps
 BLOCKS = 6  # of timed steps: what they disagree in, other work on the machine may do to a training
 LONG = 3.0  # seconds; an evaluation that takes longer is not made again, nor on the test part
@@ -134,7 +135,8 @@ class _Few:
         for batch in batches:
             self.marks.append(time.perf_counter())
             done = len(self.marks) - 1
-            late = done > WARM_UP and self.marks[-1] - self.marks[WARM_UP] > SECONDS
+            taken = self.marks[-1] - self.marks[WARM_UP] if done > WARM_UP else 0.0
+            late = taken > (SECONDS if done >= WARM_UP + FEW else 3 * SECONDS)
             if done >= WARM_UP + ENOUGH or late:
                 return
             yield batch
