@@ -127,6 +127,19 @@ def test_what_measures_begins_like_what_trains():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_a_search_that_gets_longer_is_timed_at_both_ends(tmp_path, monkeypatch):
+    path = tmp_path / "pairs.csv"
+    path.write_text("\n".join(["user,item", *(f"u{i % 9},i{i % 7}" for i in range(60))]) + "\n")
+    settings = {"epochs": 2, "batch_size": 8}
+    found = iter([(1.0, 0.5, 1.5, 5), (3.0, 3.0, 3.0, 5), (1.0, 0.5, 1.5, 5)])
+    monkeypatch.setattr(_Few, "step", lambda few: next(found))
+    warp, bpr = (measure(x, Job("recommendation", str(path), x, 0, settings), {})[0]
+                 for x in ("warp(margin=2.0)", "bpr"))  # fmt: skip
+    assert not warp.trouble and (warp.step, bpr.step) == (2.0, 1.0)
+    assert warp.high == pytest.approx(1.3 * (warp.training + 2 * warp.steps * (3 - 2)))
+    assert warp.low == pytest.approx(0.7 * (warp.training - 2 * warp.steps * (2 - 0.5)))
+
+
 def test_another_librarys_learner_has_no_steps(tmp_path):
     lines = ["query,label,a", *(f"q{i // 4},{i % 2},{i}" for i in range(40))]
     path = tmp_path / "lists.csv"

@@ -230,9 +230,7 @@ def _print_estimate(found: Estimate) -> None:
         f"estimate  about {seconds_text(found.seconds)} ({seconds_text(found.low)} to "
         f"{seconds_text(found.high)}) for {found.trainings} trainings, {found.workers} at a time, "
         f"and {found.memory_mb:,.0f} MB of memory",
-        "          (from a few timed steps of each loss on this machine as it is now; no promise:",
-        "          a machine that does other work in between, or a search for violators that gets",
-        "          longer as the model learns, takes more)",
+        "          (from a few timed steps of each loss on this machine as it is now; no promise)",
     ]
     for one in found.timings:
         if one.trouble:

@@ -19,7 +19,7 @@ from lossmith.training.job import Job
 
 if TYPE_CHECKING:
     from lossmith.core.metric import Metric
-    from lossmith.tasks.task import Problem
+    from lossmith.tasks.task import GradientLearner, Problem
 
 WARM_UP = 3  # steps that are not counted: the first ones allocate
 SECONDS = 3.0  # of timed steps of each loss, and up to three times as many for FEW steps
@@ -37,7 +37,7 @@ class Timing:
     """What was measured of one loss."""
 
     arm: str
-    step: float = math.nan  # seconds
+    step: float = math.nan  # seconds, in the middle of a training
     timed: int = 0  # steps that it is the mean of
     steps: int = 0  # of an epoch
     building: float = math.nan  # seconds for a model and an optimizer
@@ -70,18 +70,22 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
             assert isinstance(learner, GradientLearner)
             # A process makes its first optimizer slowly: torch loads much for it.
             ready = time.time()
-            few = _Few(problem)
-            learner.problem = few  # type: ignore[assignment]  # it stands in for the problem
-            learner.epoch()
+            few = _few_steps(learner)
+            mean, fast, slow, timed = few.step()
             evaluation = _evaluation(problem, learner.model, task.metrics(settings))
             memory = peak_memory_mb()
-            building = _timed(lambda: task.learner(problem, job.loss, settings, job.seed))
+            began = time.perf_counter()
+            learner = task.learner(problem, job.loss, settings, job.seed)
+            building = time.perf_counter() - began
+            assert isinstance(learner, GradientLearner)
+            if task.tire(learner):  # the steps of a training lie between the first and these
+                tired = _few_steps(learner).step()[0]
+                mean, slow = (mean + tired) / 2, max(slow, tired)
         except Exception as error:  # whatever a training raises is told, and the others are timed
             return Timing(arm, trouble=f"{type(error).__name__}: {error}"), ready
     steps = few.whole or math.ceil(problem.examples / settings["batch_size"])
     epochs = settings["epochs"]
     rest = building + math.ceil(epochs / settings["evaluate_every"]) * evaluation
-    mean, fast, slow, timed = few.step()
     training = epochs * steps * mean + rest
     timing = Timing(
         arm,
@@ -96,6 +100,13 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
         memory_mb=memory,
     )
     return timing, ready
+
+
+def _few_steps(learner: GradientLearner) -> _Few:
+    few = _Few(learner.problem)
+    learner.problem = few  # type: ignore[assignment]  # it stands in for the problem
+    learner.epoch()
+    return few
 
 
 def _evaluation(problem: Problem, model: Any, metrics: Sequence[Metric]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossmith.core.call import format_call, parse_call
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
 from lossmith.core.own import is_own
@@ -31,7 +32,7 @@ from lossmith.tasks.recommendation_data import TEXT_MODELS, USER_MODELS, Loaded,
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.tagspace import TextItems, build_text_items
-from lossmith.tasks.task import Description, Learner, Problem, Share, Task
+from lossmith.tasks.task import Description, GradientLearner, Learner, Problem, Share, Task
 from lossmith.tasks.text import ENCODER_SETTINGS, shuffled_batches
 
 USERS_AT_ONCE = 256
@@ -295,6 +296,22 @@ class RecommendationTask(Task):
             raise ValueError(_NO_TEXTS.format(loss))
         if self.is_peer(loss) and problem.features:
             raise ValueError(f"{loss} is given no features here: leave it out, or the features.")
+
+    def tire(self, learner: GradientLearner) -> bool:
+        """A search for violators costs most where there are none: among equal scores, at margin 0.
+
+        An untrained model has many; the better it is, the longer the search.
+        """
+        text = learner.objective.text
+        if learner.feed != "positive+draws" or is_own(text):
+            return False
+        name, knobs = parse_call(text)
+        text = format_call(name, {**knobs, "margin": 0.0})
+        learner.objective, _ = self.objective(text, learner.settings)
+        with torch.no_grad():
+            for parameter in learner.model.parameters():
+                parameter.zero_()
+        return True
 
     def restore(self, files: Mapping[str, bytes]) -> Reader:
         """The names of users and items, and who has taken what."""

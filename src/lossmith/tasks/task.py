@@ -233,6 +233,10 @@ class Task(ABC):
         """What trains: a reference model under an objective, or a peer."""
         return GradientLearner(self, problem, loss, settings, seed)
 
+    def tire(self, learner: GradientLearner) -> bool:
+        """Bring a fresh learner to where its steps cost most, to time them; False: they all do."""
+        return False
+
     def restore(self, files: Mapping[str, bytes]) -> Reader:
         """The inverse of :meth:`Reader.files`; a file that is missing raises KeyError."""
         raise ValueError(f"a model of the {self.family} task cannot be kept in a folder yet.")
