@@ -149,8 +149,10 @@ def test_a_mistake_that_the_first_finds_stops_all(tmp_path):
 )
 def test_of_several_processes_the_first_tells_a_mistake(words, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         assert run(["train", "classification", "none.csv", *words.split()]) == 2
         out, err = capfd.readouterr()
         assert not out and bool(err) == (rank == "0")
+    assert run(["losses"]) == 0 and capfd.readouterr().out, "only a training is one of several"

@@ -63,7 +63,7 @@ def lossmith_command(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; a user's mistake is a message."""
-    with _one_voice():
+    with _one_voice(arguments):
         try:
             app(list(arguments), prog_name="lossmith", obj=list(arguments))
         except SystemExit as end:
@@ -74,12 +74,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 @contextlib.contextmanager
-def _one_voice() -> Iterator[None]:
-    """Of the processes that torchrun starts, the first alone talks; a defect of ours shows in all.
+def _one_voice(arguments: Sequence[str]) -> Iterator[None]:
+    """Of the processes that train together the first alone talks; a defect of ours shows in all.
 
     They do the same and find the same mistakes; :meth:`Processes.agreed` sees to the others.
     """
-    if os.environ.get("RANK", "0") == "0":
+    together = list(arguments[:1]) == ["train"] and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not together or os.environ.get("RANK", "0") == "0":
         yield
         return
     with contextlib.ExitStack() as quiet:
