@@ -107,7 +107,8 @@ def train(
 
     lossmith predict reviews-model new.csv
 
-    torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes.
+    torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes,
+    which pays where the model is large: a small one is faster alone.
     """
     check_family(family)
     named = {
