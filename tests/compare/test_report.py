@@ -87,8 +87,22 @@ def test_nothing_beats_a_baseline_that_wins_everywhere(tmp_path):
 
 def test_equal_numbers_are_called_equal(tmp_path):
     report = reported(tmp_path, "a a@model=lstm")
-    assert report.verdict == "a@model=lstm gave exactly the numbers of a in each of 8 seeds."
-    assert report.headline == "No difference found"
+    assert report.verdict.startswith(
+        "a@model=lstm gave exactly the numbers of a, in every metric, in each of 8 seeds: "
+    )
+    assert report.headline == "a and a@model=lstm gave identical results"
+    assert report.rows()[1]["verdict"] == "identical"
+
+
+def test_equal_numbers_of_few_seeds_are_no_want_of_seeds(tmp_path):
+    report = reported(tmp_path / "2", "a a@model=lstm", 2)
+    assert report.headline == "a and a@model=lstm gave identical results"
+    assert "--seeds" not in report.verdict
+    assert "in the one seed" in reported(tmp_path / "1", "a a@model=lstm", 1).verdict
+    many = reported(tmp_path / "4", "a a@model=lstm a@model=cnn a@model=gru", 2)
+    assert many.headline == "All losses gave identical results"
+    mixed = reported(tmp_path / "b", "a a@model=lstm b", 2)
+    assert mixed.headline == "Not enough seeds" and "exactly the numbers" in mixed.verdict
 
 
 def test_one_loss_alone_is_reported_without_a_comparison(tmp_path):

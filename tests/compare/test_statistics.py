@@ -194,6 +194,18 @@ def test_noise_is_no_difference_found(tmp_path):
     assert (one.verdict, one.wins, one.ties) == ("no difference found", 3, 1)
 
 
+def test_identical_means_every_metric_of_every_seed(tmp_path):
+    plan = study(tmp_path, seeds=2).plan
+
+    def verdict(log_loss: float, other: float) -> str:
+        runs = {("a", i): outcome(0.5, log_loss=log_loss) for i in range(2)}
+        runs |= {("b", i): outcome(0.5, log_loss=other if i else log_loss) for i in range(2)}
+        return analyse(plan, runs).comparisons[0].verdict
+
+    assert verdict(0.4, 0.4) == verdict(math.nan, math.nan) == "identical"
+    assert verdict(0.4, 0.3) == "not enough seeds"
+
+
 def test_failed_and_diverged_runs_leave_the_pairs_that_are_whole(tmp_path):
     found = analysed(tmp_path, [0.1, None, 0.1, 0.1], [0.2, 0.2, math.nan, 0.2])
     assert found.comparisons[0].effect.n == 2

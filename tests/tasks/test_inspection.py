@@ -62,6 +62,46 @@ def test_lists_pairs_numbers_and_parallel_text_have_faults_of_their_own(tmp_path
     assert "train: 1 of 3 pairs have the same text on both sides." in fit.faults
 
 
+def test_queries_and_documents_have_faults_of_their_own(tmp_path):
+    rows = [f"query {i},document {i % 4}" for i in range(12)]
+    write(tmp_path / "train.csv", "query,positive", *rows, "Query 1,lone", "same,same", "late,late")
+    write(tmp_path / "test.csv", "query,positive", "late,Document 1", "later,document 0")
+    (fit,) = look(str(tmp_path), "retrieval").fits
+    assert fit.rows == {"train": 15, "test": 2}
+    assert fit.faults == (
+        "train: 2 of 15 queries are the text of a relevant document: whatever compares words finds "
+        "it.",
+        "train: 1 of 15 queries differ from another in case alone.",
+        "1 of 8 documents differ from another in case alone.",
+        "train: 1 queries are asked in a later part too, and will leave train.",
+    )
+    assert "Queries have 2 words in the middle, 2 at the 95th" in fit.notes[-2]
+    assert "Documents have 2 words" in fit.notes[-1]
+    many = [f"question {i},one,{1 + i % 2}" for i in range(8)]
+    (fit,) = look(write(tmp_path / "g.csv", "query,positive,grade", *many), "retrieval").fits
+    assert fit.faults[0].startswith("The judgements are graded (1, 2): ndcg")
+    assert fit.faults[1] == "One document is relevant to 8 of 8 queries."
+
+
+def test_a_folder_of_queries_says_what_its_judgements_lack(tmp_path):
+    (tmp_path / "qrels").mkdir()
+    entry = '{{"_id": "{0}", "text": "{1}"}}'.format
+    write(tmp_path / "corpus.jsonl", entry("a", "one"), entry("b", ""), entry("c", "one"),
+          entry("d", "two"))  # fmt: skip
+    write(tmp_path / "queries.jsonl", entry("q", "which"), entry("r", "who"))
+    judged = ["query-id\tcorpus-id\tscore", "q\ta\t1", "r\ta\t0"]
+    qrels = write(tmp_path / "qrels" / "train.tsv", *judged)
+    (fit,) = look(str(tmp_path), "retrieval").fits
+    said = " ".join(fit.notes)
+    assert "1 of 4 documents is a copy" in said and "a document is blank" in said
+    assert "1 query has no relevant document and left the train part" in said
+    assert fit.faults[0].startswith("2 of 3 documents were judged for no query")
+    write(tmp_path / "qrels" / "train.tsv", *judged, "q\tnone\t1")
+    with pytest.raises(DataError, match=r"the id 'none' is not in corpus\.jsonl") as found:
+        look(str(tmp_path), "retrieval")
+    assert (found.value.path, found.value.line) == (qrels, 4)
+
+
 def test_without_a_family_every_one_is_tried_and_says_why_not(tmp_path):
     path = write(tmp_path / "p.csv", "user,item", *(f"u{i % 3},i{i % 4}" for i in range(12)))
     found = look(path)

@@ -300,3 +300,13 @@ def test_a_metric_that_no_user_has_is_not_reported_as_zero():
     problem = tiny.interactions({"train": everything, "test": [(0, 0)]})
     found = problem.evaluate(numbered(problem), "test", metrics("auc", "recall@2"))
     assert math.isnan(found["auc"]) and found["recall@2"] == 1
+
+
+@pytest.mark.parametrize("loss", ["warp(margin=2.0)", "warp(weighting='harmonic')"])
+def test_a_search_is_longest_where_no_item_violates(loss):
+    task, problem = load_task("recommendation"), tiny.recommendation()
+    learner = task.learner(problem, loss, tiny.settings("recommendation", batch_size=8, l2=0.1), 0)
+    assert task.tire(learner) and "margin=0.0" in learner.objective.text
+    assert learner.epoch() == 0.0, "nothing was found that costs"
+    other = task.learner(problem, "bpr", tiny.settings("recommendation", batch_size=8), 0)
+    assert not task.tire(other) and other.epoch() > 0

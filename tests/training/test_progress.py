@@ -16,7 +16,7 @@ def training(done: int, steps: int) -> SimpleNamespace:
         done=done,
         settings={"batch_size": 8, "epochs": 3},
         learner=SimpleNamespace(costs=[0.0] * steps),
-        problem=SimpleNamespace(description=SimpleNamespace(rows={"train": 20})),
+        problem=SimpleNamespace(examples=20),
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -145,31 +143,3 @@ def test_the_verbs_are_in_the_help_without_torch():
     code += "assert not {'torch', 'polars', 'numpy'} & set(sys.modules), sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "--checkpoint-every" in done.stdout, done.stderr
-
-
-def test_two_processes_make_the_weights_of_one(reviews, tmp_path):
-    """By torchrun, over rows that do not divide by two; the loss compares the rows of no batch."""
-    pytest.importorskip("accelerate")
-    import safetensors.torch
-    import torch
-
-    words = ["train", "classification", reviews, "--loss", "cross_entropy(label_smoothing=0.1)"]
-    words += ["--epochs", "1", "--set", "dimension=6", "--batch-size", "7", "--quiet", "--out"]
-    assert run([*words, str(tmp_path / "one")]) == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
-    done = subprocess.run(
-        [sys.executable, *launch, "-m", "lossmith", *words, str(tmp_path / "two")],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    one, two = (
-        safetensors.torch.load_file(tmp_path / name / "model.safetensors")
-        for name in ("one", "two")
-    )
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
-    assert done.stdout.count("epoch 1 of 1") == 1  # one of the two talks

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,13 +63,31 @@ def lossmith_command(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; a user's mistake is a message."""
-    try:
-        app(list(arguments), prog_name="lossmith", obj=list(arguments))
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else OK
-    except ValueError as error:
-        return _mistake(error)
-    return OK
+    with _one_voice(arguments):
+        try:
+            app(list(arguments), prog_name="lossmith", obj=list(arguments))
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else OK
+        except ValueError as error:
+            return _mistake(error)
+        return OK
+
+
+@contextlib.contextmanager
+def _one_voice(arguments: Sequence[str]) -> Iterator[None]:
+    """Of the processes that train together the first alone talks; a defect of ours shows in all.
+
+    They do the same and find the same mistakes; :meth:`Processes.agreed` sees to the others.
+    """
+    together = list(arguments[:1]) == ["train"] and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not together or os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with contextlib.ExitStack() as quiet:
+        nowhere = quiet.enter_context(Path(os.devnull).open("w"))
+        quiet.enter_context(contextlib.redirect_stdout(nowhere))
+        quiet.enter_context(contextlib.redirect_stderr(nowhere))
+        yield
 
 
 def _mistake(error: ValueError) -> int:

@@ -208,8 +208,9 @@ def _print_estimate(found: Estimate) -> None:
     if not found.trainings:
         return
     lines = [
-        f"estimate  about {seconds_text(found.seconds)} for {found.trainings} trainings, "
-        f"{found.workers} at a time, and {found.memory_mb:,.0f} MB of memory",
+        f"estimate  about {seconds_text(found.seconds)} ({seconds_text(found.low)} to "
+        f"{seconds_text(found.high)}) for {found.trainings} trainings, {found.workers} at a time, "
+        f"and {found.memory_mb:,.0f} MB of memory",
         "          (from a few timed steps of each loss on this machine as it is now; no promise)",
     ]
     for one in found.timings:

@@ -108,21 +108,19 @@ def train(
 
     lossmith predict reviews-model new.csv
 
-    torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes.
+    torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes,
+    which pays where the model is large: a small one is faster alone.
     """
     check_family(family)
-    first = _talks()
     given = given_settings(context)
     fitted = _fit(
         context.obj,
         (family, data, loss, seed, given),
         folder=out,
-        quiet=quiet or not first,
+        quiet=quiet,
         fresh=fresh,
         checkpoint_every=checkpoint_every,
     )
-    if not first:
-        return
     if as_json:
         print_json(
             {"folder": str(fitted.folder), "already_finished": fitted.already}
@@ -173,13 +171,8 @@ def _again(arguments: list[str]) -> str:
     return shlex.join([*launcher, *(word for word in arguments if word != "--fresh")])
 
 
-def _talks() -> bool:
-    """Whether this is the process that talks, of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _say(text: str) -> None:
-    Console(stderr=True, highlight=False, quiet=not _talks()).print(Text(text), soft_wrap=True)
+    Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
 
 
 def _print(fitted: Fitted) -> None:

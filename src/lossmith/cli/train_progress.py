@@ -83,8 +83,7 @@ class Bar:
         text = _went_on(training)
         if text:
             self.console.print(text, markup=False, soft_wrap=True)
-        rows = training.problem.description.rows["train"]
-        self.each = math.ceil(rows / training.settings["batch_size"])
+        self.each = math.ceil(training.problem.examples / training.settings["batch_size"])
         self.total = training.settings["epochs"]
         self.steps = training.done * self.each + len(getattr(training.learner, "costs", ()))
         self.task = self.progress.add_task(

@@ -15,7 +15,7 @@ from lossmith.compare.plan import Plan
 from lossmith.training.job import Outcome
 
 Array = NDArray[np.float64]
-Verdict = Literal["better", "worse", "no difference found", "not enough seeds"]
+Verdict = Literal["better", "worse", "no difference found", "not enough seeds", "identical"]
 
 LEVEL = 0.05
 EXACT_UP_TO = 20  # differences whose 2^n sign patterns are all looked at
@@ -121,7 +121,16 @@ def analyse(plan: Plan, outcomes: Mapping[tuple[str, int], Outcome]) -> Analysis
         seeds=plan.seeds,
         summaries=tuple(_summary(text, runs[text], base, plan) for text in runs),
         comparisons=tuple(
-            _comparison(plan, text, values, paired[i], float(ps[i]), float(adjusted[i]))
+            _comparison(
+                plan,
+                text,
+                values,
+                paired[i],
+                float(ps[i]),
+                float(adjusted[i]),
+                identical=bool(paired[i])
+                and all(_alike(runs[text][seed], base[seed]) for seed in paired[i]),
+            )
             for i, text in enumerate(others)
         ),
     )
@@ -237,6 +246,14 @@ def _values(runs: Mapping[int, Outcome], metric: str) -> dict[int, float]:
     return {seed: value for seed, value in found.items() if math.isfinite(value)}
 
 
+def _alike(one: Outcome, other: Outcome) -> bool:
+    """Whether every metric has the same value; one that is undefined in both has."""
+    return one.scores.keys() == other.scores.keys() and all(
+        value == other.scores[name] or (math.isnan(value) and math.isnan(other.scores[name]))
+        for name, value in one.scores.items()
+    )
+
+
 def _paired(values: Mapping[int, float], base: Mapping[int, float]) -> dict[int, float]:
     return {seed: values[seed] - base[seed] for seed in values if seed in base}
 
@@ -274,12 +291,16 @@ def _comparison(
     pairs: Mapping[int, float],
     p: float,
     holm_p: float,
+    *,
+    identical: bool,
 ) -> Comparison:
     sign = 1 if plan.higher_is_better else -1
     found = effect(list(pairs.values()))
     needed = seeds_needed(len(plan.arms) - 1)
     verdict: Verdict
-    if holm_p <= LEVEL:
+    if identical:
+        verdict = "identical"
+    elif holm_p <= LEVEL:
         verdict = "better" if sign * found.difference > 0 else "worse"
     else:
         verdict = "not enough seeds" if found.n < needed else "no difference found"

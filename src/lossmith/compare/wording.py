@@ -100,12 +100,15 @@ def headline(analysis: Analysis) -> str:
     """The verdict in a few words."""
     if not analysis.comparisons:
         return "One loss, nothing to compare"
-    verdicts = {one.verdict for one in analysis.comparisons}
+    verdicts = {one.verdict for one in analysis.comparisons if one.verdict != "identical"}
     winner = analysis.winner
     if winner == analysis.baseline:
         return f"Nothing beats {winner}"
     if winner is not None:
         return f"{winner} beats {analysis.baseline}"
+    if not verdicts:
+        names = [analysis.baseline, *(one.arm for one in analysis.comparisons)]
+        return f"{listing(names) if len(names) < 4 else 'All losses'} gave identical results"
     if verdicts == {"not enough seeds"}:
         return "Not enough seeds"
     return f"No loss beats {analysis.baseline}" if "worse" in verdicts else "No difference found"
@@ -121,14 +124,13 @@ def sentences(analysis: Analysis) -> list[str]:
     sign = 1 if analysis.higher_is_better else -1
     groups: dict[str, list[Comparison]] = {}
     for one in sorted(analysis.comparisons, key=lambda one: -sign * one.effect.difference):
-        same = one.effect.n > 0 and one.ties == one.effect.n
-        groups.setdefault("same" if same else one.verdict, []).append(one)
+        groups.setdefault(one.verdict, []).append(one)
     return [
         *_better(analysis, groups.get("better", []), places),
         *_worse(analysis, groups.get("worse", []), places),
         *_undecided(analysis, groups.get("no difference found", []), places),
         *_too_few(analysis, groups.get("not enough seeds", []), places),
-        *_same(analysis, groups.get("same", [])),
+        *_identical(analysis, groups.get("identical", [])),
         *_missing(analysis),
         *([] if analysis.higher_is_better else [f"Lower {analysis.metric} is better."]),
     ]
@@ -207,10 +209,11 @@ def _each(analysis: Analysis, found: Sequence[Comparison], places: int) -> str:
     return f"{said}; the table has the other {rest}" if rest else said
 
 
-def _same(analysis: Analysis, found: Sequence[Comparison]) -> list[str]:
+def _identical(analysis: Analysis, found: Sequence[Comparison]) -> list[str]:
     return [
-        f"{one.arm} gave exactly the numbers of {analysis.baseline} in each of {one.effect.n} "
-        f"seed{'s' if one.effect.n > 1 else ''}."
+        f"{one.arm} gave exactly the numbers of {analysis.baseline}, in every metric, in "
+        + (f"each of {one.effect.n} seeds" if one.effect.n > 1 else "the one seed")
+        + ": on this data they seem to be one function."
         for one in found
     ]
 

@@ -12,6 +12,7 @@ from lossmith.data.interactions import InteractionData
 from lossmith.data.lists import RankingData
 from lossmith.data.numbers import FeatureData
 from lossmith.data.parallel import ParallelData
+from lossmith.data.queries import RetrievalData
 from lossmith.data.text import TextData
 
 FEW = 5  # examples; a class with fewer is hardly learned and hardly measured
@@ -170,10 +171,84 @@ def _parallel(data: ParallelData) -> Iterator[str]:
     yield from _leaks(pairs, "pairs")
 
 
+def _retrieval(data: RetrievalData) -> Iterator[str]:
+    """Blank and copied documents, and queries without an answer, are noted where they are read."""
+    for part, queries in data.parts.items():
+        relevant = queries.grade > 0
+        asked, found = (column[relevant].tolist() for column in (queries.query, queries.document))
+        pairs = set(zip(asked, found, strict=True))
+        copied = len({q for q, d in pairs if queries.texts[q] == data.documents[d]})
+        if copied:
+            yield (
+                f"{part}: {copied:,} of {len(queries):,} queries are the text of a relevant "
+                "document: whatever compares words finds it."
+            )
+        yield from _in_case_alone(queries.texts, f"{part}: ", "queries")
+    yield from _in_case_alone(data.documents, "", "documents")
+    yield from _asked_again({part: queries.texts for part, queries in data.parts.items()})
+    yield from _answers(data)
+
+
+def _in_case_alone(texts: Sequence[str], where: str, what: str) -> Iterator[str]:
+    again = len(texts) - len({text.casefold() for text in texts})
+    if again:
+        yield f"{where}{again:,} of {len(texts):,} {what} differ from another in case alone."
+
+
+def _asked_again(texts: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    held = {text for part in ("valid", "test") for text in texts.get(part, ())}
+    again = sum(text in held for text in texts.get("train", ()))
+    if again:
+        yield f"train: {again:,} queries are asked in a later part too, and will leave train."
+
+
+def _answers(data: RetrievalData) -> Iterator[str]:
+    grade = np.concatenate([queries.grade for queries in data.parts.values()])
+    document = np.concatenate([queries.document for queries in data.parts.values()])
+    grades = sorted(set(grade[grade > 0].tolist()))
+    if len(grades) > 1:
+        yield (
+            f"The judgements are graded ({', '.join(f'{one:g}' for one in grades[:5])}): ndcg and "
+            "losses of lists read the grades, all else takes each of them as relevant."
+        )
+    answers = document[grade > 0]
+    asked = sum(map(len, data.parts.values()))
+    most = int(np.bincount(answers).max())
+    if most > max(FEW, asked / 10):
+        yield f"One document is relevant to {most:,} of {asked:,} queries."
+    unasked = len(data.documents) - len(np.unique(document))
+    if unasked:
+        yield (
+            f"{unasked:,} of {len(data.documents):,} documents were judged for no query; where "
+            "they answer one all the same, metrics count that as a mistake."
+        )
+
+
+def lengths(data: object) -> list[str]:
+    """How long the texts are, where a model reads the first tokens of them alone.
+
+    >>> lengths("something else")
+    []
+    """
+    return list(_lengths(data)) if isinstance(data, RetrievalData) else []
+
+
+def _lengths(data: RetrievalData) -> Iterator[str]:
+    asked = [text for queries in data.parts.values() for text in queries.texts]
+    for what, texts in (("Queries", asked), ("Documents", data.documents)):
+        words = np.array([len(text.split()) for text in texts])
+        middle, many = np.percentile(words, (50, 95))
+        yield (
+            f"{what} have {middle:,.0f} words in the middle, {many:,.0f} at the 95th percentile, "
+            f"{words.max():,} at most; the setting length says how many tokens are read."
+        )
+
+
 _FINDERS: Mapping[type, Callable[[Any], Iterator[str]]] = {
     TextData: _text,
     RankingData: _lists,
     InteractionData: _interactions,
+    RetrievalData: _retrieval,
     ParallelData: _parallel,
     FeatureData: _features,
 }

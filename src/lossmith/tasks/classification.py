@@ -38,8 +38,6 @@ OF_MANY_CLASSES = ("cross_entropy", "binary_cross_entropy", "margin_binary_cross
 class ClassificationProblem(Problem):
     """Texts with a class each."""
 
-    rows_apart = True
-
     def __init__(self, tensors: TextTensors) -> None:
         self.tensors = tensors
         self.description = tensors.description

@@ -37,8 +37,6 @@ ROWS_AT_ONCE = 128  # in evaluation
 class GenerationProblem(Problem):
     """Pairs of texts with the keywords that each target has to say."""
 
-    rows_apart = True
-
     def __init__(
         self,
         codec: Codec,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lossmith.data.errors import DataError
-from lossmith.data.faults import faults
+from lossmith.data.faults import faults, lengths
 from lossmith.data.files import existing, format_of
 from lossmith.tasks import TASK_FAMILIES
 
@@ -102,7 +102,8 @@ def _fit(family: str, path: str, data: str, roles: Mapping[str, str]) -> Fit:
     usual = ",".join(task.usual_losses(label_facts(found), task.resolve(roles)))
     words = ["lossmith", "compare", family, data, "--losses", usual, *given]
     losses = tuple(spec.name for spec in task.fitting())
-    return Fit(family, rows, found.notes, tuple(faults(found)), losses, shlex.join(words))
+    notes = (*found.notes, *lengths(found))
+    return Fit(family, rows, notes, tuple(faults(found)), losses, shlex.join(words))
 
 
 def _countable(part: Any) -> Any:
@@ -116,6 +117,7 @@ def _read(family: str, path: str, roles: Mapping[str, str]) -> Any:
     from lossmith.data.lists import read_ranking
     from lossmith.data.numbers import read_numbers
     from lossmith.data.parallel import read_parallel
+    from lossmith.data.query_files import read_retrieval
     from lossmith.data.text import read_text
 
     def with_family(path: str, **columns: Any) -> Any:
@@ -125,6 +127,7 @@ def _read(family: str, path: str, roles: Mapping[str, str]) -> Any:
         "classification": (with_family, read_text),
         "tagging": (with_family, read_text),
         "regression": (read_numbers, read_numbers),
+        "retrieval": (read_retrieval, read_retrieval),
         "ranking": (read_ranking, read_ranking),
         "recommendation": (read_interactions, read_interactions),
         "generation": (read_parallel, read_parallel),

@@ -59,8 +59,6 @@ class PaddedLists:
 class RankingProblem(Problem):
     """Lists of items with a grade each."""
 
-    rows_apart = True
-
     def __init__(self, data: RankingData, description: Description, *, seed: int = 0) -> None:
         self.encoder = FeatureScale(data.features, Scale.of(data.parts["train"].features))
         self.parts = {

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossmith.core.call import format_call, parse_call
 from lossmith.core.metric import Metric
 from lossmith.core.module import Objective
+from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs
 from lossmith.data.interactions import InteractionData
 from lossmith.data.side_features import SideFeatures
@@ -31,11 +33,11 @@ from lossmith.tasks.recommendation_data import (
     reads_texts,
 )
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
-from lossmith.tasks.recommender import PairScores, Recommender
+from lossmith.tasks.recommender import Apart, PairScores, Recommender
 from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.tagspace import NO_VECTORS, TextItems, TextScores, build_text_items
-from lossmith.tasks.task import Description, Learner, Problem, Task
+from lossmith.tasks.task import Description, GradientLearner, Learner, Problem, Share, Task
 from lossmith.tasks.text import ENCODER_SETTINGS, HF_PRESET, shuffled_batches
 
 USERS_AT_ONCE = 256
@@ -106,6 +108,16 @@ class RecommendationProblem(Problem):
         value, penalty = FEEDS[feed](self, model, batch, objective)
         l2 = batch.settings["l2"]
         return value + l2 * penalty.mean() if l2 > 0 else value
+
+    @property
+    def examples(self) -> int:
+        """The pairs of a user, or a text, and an item."""
+        return len(self.pairs["train"][0])
+
+    def apart(self, model: nn.Module, share: Share) -> nn.Module:
+        """The scores of some pairs, or users, in each process; violators are sought in all."""
+        assert isinstance(model, Recommender)
+        return Apart(model, share)
 
     def fused_warp(self, model: Factorization, batch: Batch, objective: Objective) -> Tensor:
         """What :func:`_draws` feeds to WARP and the penalty, as one operation: the same numbers."""
@@ -304,6 +316,22 @@ class RecommendationTask(Task):
             raise ValueError(_NO_TEXTS.format(loss))
         if self.is_peer(loss) and problem.features:
             raise ValueError(f"{loss} is given no features here: leave it out, or the features.")
+
+    def tire(self, learner: GradientLearner) -> bool:
+        """A search for violators costs most where there are none: among equal scores, at margin 0.
+
+        An untrained model has many; the better it is, the longer the search.
+        """
+        text = learner.objective.text
+        if learner.feed != "positive+draws" or is_own(text):
+            return False
+        name, knobs = parse_call(text)
+        text = format_call(name, {**knobs, "margin": 0.0})
+        learner.objective, _ = self.objective(text, learner.settings)
+        with torch.no_grad():
+            for parameter in learner.model.parameters():
+                parameter.zero_()
+        return True
 
     def restore(self, files: Mapping[str, bytes]) -> Reader:
         """The names of users and items, and who has taken what."""

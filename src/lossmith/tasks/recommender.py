@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lossmith.tasks.task import Share
+
 PAIRS_AT_ONCE = 1 << 18  # of users and items that a model of one's own scores
 
 
@@ -53,6 +55,43 @@ class Recommender(nn.Module):
     def all_scores(self, users: Tensor) -> Tensor:
         """Scores ``[B, N]`` of every item."""
         return self.catalogue(self.read(users))
+
+
+class Apart(Recommender):
+    """A model of which several processes compute some rows each."""
+
+    def __init__(self, model: Recommender, share: Share) -> None:
+        super().__init__()
+        self.model, self.share = model, share
+        self.some, self.every = share.rows(model.score), share.rows(model.catalogue)
+        self.users = share.rows(model.read)
+
+    def read(self, users: Tensor) -> Tensor:
+        """By users."""
+        found: Tensor = self.users(users)
+        return found
+
+    def score(self, read: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """By users."""
+        found: tuple[Tensor, Tensor] = self.some(read, items)
+        return found
+
+    def catalogue(self, read: Tensor) -> Tensor:
+        """By users."""
+        scores: Tensor = self.every(read)
+        return scores
+
+    def scorer(self, read: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Violators are sought in every process: what is drawn depends on what was found."""
+        return self.model.scorer(read)
+
+    def user_penalty(self, read: Tensor) -> Tensor:
+        """Of what all have read."""
+        return self.model.user_penalty(read)
+
+    def item_penalty(self, items: Tensor | None = None) -> Tensor:
+        """In every process."""
+        return self.share.alike(self.model.item_penalty(items))
 
 
 class _NoVectors(Recommender):

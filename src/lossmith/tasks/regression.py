@@ -51,8 +51,6 @@ Build = Callable[[Mapping[str, Any]], nn.Module]
 class RegressionProblem(Problem):
     """Token ids or features, as ``reads`` says, with a number each; ``build`` makes a model."""
 
-    rows_apart = True
-
     def __init__(
         self,
         inputs: Mapping[str, Tensor],

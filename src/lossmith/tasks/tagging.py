@@ -39,8 +39,6 @@ LABELS = "labels.json"
 class TaggingProblem(Problem):
     """Texts with a row of labels each: 1, 0, or missing."""
 
-    rows_apart = True
-
     def __init__(self, tensors: TextTensors) -> None:
         self.tensors = tensors
         self.description = tensors.description

@@ -6,7 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,13 +72,20 @@ class Learner(ABC):
         """How many numbers it learns."""
 
 
+class Share(Protocol):
+    """How several processes compute what one would; each ends up with all of it."""
+
+    def rows(self, call: Callable[..., Any]) -> nn.Module:
+        """The same call, a module's or a function's, of which each process computes some rows."""
+
+    def alike(self, tensor: Tensor) -> Tensor:
+        """What every process computes for itself, and the gradient of which is that of one."""
+
+
 class Problem(ABC):
     """Data in tensors: makes batches, feeds an objective, evaluates a model."""
 
     description: Description
-    # Whether the cost calls the model with tensors that have a row for each example, and with
-    # nothing else, so that several processes can compute some rows each.
-    rows_apart: ClassVar[bool] = False
 
     @abstractmethod
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
@@ -92,6 +99,14 @@ class Problem(ABC):
     def cost(self, model: nn.Module, batch: Any, objective: Objective, feed: Inputs) -> Tensor:
         """The value of the objective on one batch."""
 
+    def apart(self, model: nn.Module, share: Share) -> nn.Module:
+        """The model as :meth:`cost` is to call it where several processes train together.
+
+        A model that is called with tensors that have a row for each example, and with nothing
+        else, is shared as it is.
+        """
+        return share.rows(model)
+
     @abstractmethod
     def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
         """Each metric of the model on one part ("valid" or "test")."""
@@ -100,6 +115,11 @@ class Problem(ABC):
     def has_valid(self) -> bool:
         """Whether there is a part to choose the epoch on."""
         return self.description.rows.get("valid", 0) > 0
+
+    @property
+    def examples(self) -> int:
+        """How many examples the batches of an epoch hold together."""
+        return self.description.rows["train"]
 
     def reader(self) -> Reader:
         """What the model needs to read new data; a model folder keeps it beside the weights."""
@@ -226,6 +246,10 @@ class Task(ABC):
     ) -> Learner:
         """What trains: a reference model under an objective, or a peer."""
         return GradientLearner(self, problem, loss, settings, seed)
+
+    def tire(self, learner: GradientLearner) -> bool:
+        """Bring a fresh learner to where its steps cost most, to time them; False: they all do."""
+        return False
 
     def restore(self, files: Mapping[str, bytes]) -> Reader:
         """The inverse of :meth:`Reader.files`; a file that is missing raises KeyError."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lossmith.core.numerics import full_precision, unit_vectors
 from lossmith.tasks.hf import hf_vectors, is_hf
+from lossmith.tasks.task import Share
 from lossmith.tasks.text import build_text_model
 from lossmith.tasks.text_models import Bag
 
@@ -26,6 +27,12 @@ class TwoTowers(nn.Module):
         # Equal at first: a word has the same vector on both sides, and texts that share words are
         # near before anything is learnt.
         self.other = None if shared else copy.deepcopy(encoder)
+
+    def apart(self, share: Share) -> TwoTowers:
+        """These towers, of whose texts each process encodes some."""
+        made = TwoTowers(share.rows(self.query), shared=True)
+        made.other = None if self.other is None else share.rows(self.other)
+        return made
 
     @property
     def document(self) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -87,16 +88,23 @@ def fit(
         raise RequestError(f"{folder} cannot be used as the model folder: {error}.") from error
     processes = join()
     how = _How(folder, processes, checkpoint_every, report, began, after_step)
-    if not processes.first:
-        processes.wait()  # for the first to have cleared the folder, or refused it
+    with contextlib.ExitStack() as held:
+
+        def claim() -> None:
+            if processes.first:
+                held.enter_context(alone_in(folder, "lossmith train"))
+                _claim(folder, job, fresh=fresh)
+
+        processes.agreed(claim)
         return _train(job, how)
-    with alone_in(folder, "lossmith train"):
-        for leftover in folder.glob(".unfinished-*"):  # of a kill while it was being written
-            leftover.unlink()
-        if not (fresh and clear(folder)):
-            _check_claim(folder, read_config(folder), _config(job))
-        processes.wait()
-        return _train(job, how)
+
+
+def _claim(folder: Path, job: Job, *, fresh: bool) -> None:
+    """Clear the folder, or see that what is there is this training."""
+    for leftover in folder.glob(".unfinished-*"):  # of a kill while it was being written
+        leftover.unlink()
+    if not (fresh and clear(folder)):
+        _check_claim(folder, read_config(folder), _config(job))
 
 
 @dataclass(frozen=True)
@@ -111,29 +119,36 @@ class _How:
 
 def _train(job: Job, how: _How) -> Fitted:
     folder, first = how.folder, how.processes.first
-    before = read_config(folder)
-    training = _training(job)
-    description = training.problem.description
-    config = {**_config(job), "data_fingerprint": description.fingerprint}
-    assert isinstance(training.learner, GradientLearner)
-    config["inputs"] = training.learner.feed  # what a logit means, without the code of the loss
-    if before is not None:
-        _check_same(folder, before, config)
-    if before is not None and "files" in before:
+    training, config, already = how.processes.agreed(lambda: _begin(job, folder))
+    if already:
         metrics = json.loads((folder / METRICS).read_text("utf-8"))
         return Fitted(folder, metrics, already=True)
+    assert isinstance(training.learner, GradientLearner)
     how.processes.share(training.learner, training.problem)
-    _go_on(training, folder, config)
-    how.processes.wait()  # all have read what is there
     if first:
         write_config(folder, config)
     outcome = _carry_out(training, config, how)
     metrics = _metrics(outcome, training)
     if first:
-        text = card(str(folder), config, description, metrics)
+        text = card(str(folder), config, training.problem.description, metrics)
         write_model(folder, training.problem, training.learner.model, config, metrics, text)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return Fitted(folder, metrics, already=False)
+
+
+def _begin(job: Job, folder: Path) -> tuple[Training, dict[str, Any], bool]:
+    """The training as far as the folder has it, its configuration, and whether it is finished."""
+    before = read_config(folder)
+    training = _training(job)
+    config = {**_config(job), "data_fingerprint": training.problem.description.fingerprint}
+    assert isinstance(training.learner, GradientLearner)
+    config["inputs"] = training.learner.feed  # what a logit means, without the code of the loss
+    if before is not None:
+        _check_same(folder, before, config)
+    already = before is not None and "files" in before
+    if not already:
+        _go_on(training, folder, config)
+    return training, config, already
 
 
 def _training(job: Job) -> Training:
