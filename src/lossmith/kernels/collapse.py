@@ -71,7 +71,8 @@ def collapse(logits: Tensor, columns: Columns, valid: Tensor | None = None) -> T
     """
     if logits.numel() <= SMALL or is_traced(logits):
         return collapse_directly(logits, columns, valid)
-    collapsed: Tensor = _Collapse.apply(logits, valid, *columns.tensors())  # type: ignore[no-untyped-call]
+    apply: Any = _Collapse.apply  # torch leaves it untyped
+    collapsed: Tensor = apply(logits, valid, *columns.tensors())
     return collapsed
 
 

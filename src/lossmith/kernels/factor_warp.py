@@ -74,7 +74,8 @@ def factor_warp(
         trials = torch.arange(1, max_trials + 1, device=users.device)
         of_trials = rank_weight((len(item_vectors) - 1) // trials, weighting, user_vectors.dtype)
         weight = of_trials.index_select(0, drawn.trials - 1) * drawn.found
-        value: Tensor = _FactorWARP.apply(  # type: ignore[no-untyped-call]
+        apply: Any = _FactorWARP.apply  # torch leaves it untyped
+        value: Tensor = apply(
             user_vectors, item_vectors, item_bias, users, positive, drawn, weight, margin, l2
         )
     return value

@@ -104,7 +104,8 @@ def linear_collapse(hidden: Tensor, layer: Layer, columns: Columns) -> Tensor:
     with full_precision(hidden):
         if is_traced(hidden, *layer):
             return collapse_directly(layer.logits(hidden), columns, None)
-        short: Tensor = _LinearCollapse.apply(hidden, *layer, *columns.tensors())  # type: ignore[no-untyped-call]
+        apply: Any = _LinearCollapse.apply  # torch leaves it untyped
+        short: Tensor = apply(hidden, *layer, *columns.tensors())
         return short
 
 
@@ -137,7 +138,8 @@ def one_pass(
     if not wanted or not fits or is_traced(hidden, *layer):
         return by_short_rows(cost, hidden, layer, columns, share=share)
     with full_precision(hidden):
-        total: Tensor = _OnePass.apply(cost, size, hidden, *layer, share, *columns.tensors())  # type: ignore[no-untyped-call]
+        apply: Any = _OnePass.apply  # torch leaves it untyped
+        total: Tensor = apply(cost, size, hidden, *layer, share, *columns.tensors())
         return total
 
 
@@ -303,7 +305,8 @@ class _OnePass(torch.autograd.Function):
                 value = by_short_rows(ctx.cost, hidden, layer, columns, share=share)
             else:  # asked a second time: made anew, to the same bits
                 inputs = tuple(map(_new_leaf, inputs))
-                value = _OnePass.apply(ctx.cost, ctx.size, *inputs, share, *lists)  # type: ignore[no-untyped-call]
+                apply: Any = _OnePass.apply  # torch leaves it untyped
+                value = apply(ctx.cost, ctx.size, *inputs, share, *lists)
         return None, None, *_differentiate(value, inputs, above, again), None, *none
 
 
