@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossmith.core.numerics import upcast
+from lossmith.core.reduce import Reduction
 from lossmith.core.validate import (
     all_within,
     check_class_index,
@@ -69,7 +70,11 @@ def class_index(
 
 
 def plain_class_costs(
-    logits: Tensor, target: Tensor, ignore_index: int, mask: Tensor | None
+    logits: Tensor,
+    target: Tensor,
+    ignore_index: int,
+    mask: Tensor | None,
+    reduction: Reduction = "none",
 ) -> Tensor | None:
     """Minus the log-probability of each class by torch's own kernel, where all are known to count.
 
@@ -81,10 +86,11 @@ def plain_class_costs(
         return None
     if 0 <= ignore_index < classes or not all_within(target, 0, classes - 1):
         return None
-    if target.dim() == 1:
-        return F.cross_entropy(logits, target.long(), reduction="none")
-    rows, flat = logits.reshape(-1, classes), target.reshape(-1).long()
-    return F.cross_entropy(rows, flat, reduction="none").reshape(target.shape)
+    rows, flat = (
+        (logits, target) if target.dim() == 1 else (logits.flatten(0, -2), target.flatten())
+    )
+    cost = F.cross_entropy(rows, flat.long(), reduction=reduction)
+    return cost.reshape(target.shape) if reduction == "none" else cost
 
 
 def rows_or_zero(rows: Tensor, mask: Tensor | None) -> Tensor:

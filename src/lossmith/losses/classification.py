@@ -33,6 +33,7 @@ from lossmith.core.validate import (
     check_values,
 )
 from lossmith.kernels.collapse import target_log_p
+from lossmith.kernels.total_costs import LOGISTIC, reduced_cost
 
 MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
 SAME_GRADIENT: dict[Law, str] = {
@@ -93,7 +94,11 @@ def cross_entropy(
     check_range("label_smoothing", label_smoothing, 0.0, 1.0)
     (logits,) = upcast(logits)
     if class_weight is None and label_smoothing == 0.0:
-        cost = labels.plain_class_costs(logits, target, ignore_index, mask)
+        whole = reduction in ("mean", "sum") and weight is None and divisor is None
+        way = reduction if whole and target.numel() > 0 else "none"
+        cost = labels.plain_class_costs(logits, target, ignore_index, mask, way)
+        if cost is not None and way != "none":
+            return cost
         if cost is not None:
             return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
     scale = labels.per_class("class_weight", 1.0 if class_weight is None else class_weight, logits)
@@ -213,6 +218,18 @@ def binary_cross_entropy(
     """
     logits, target = labels.binary_inputs(logits, target, mask, weight)
     positive = labels.positive_weight(pos_weight, logits)
+    if pos_weight is None:
+        value = reduced_cost(
+            LOGISTIC,
+            logits,
+            target,
+            mask=mask,
+            weight=weight,
+            reduction=reduction,
+            divisor=divisor,
+        )
+        if value is not None:
+            return value
     cost = logistic_cost(logits, target, positive)
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 

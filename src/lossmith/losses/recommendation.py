@@ -19,6 +19,7 @@ from lossmith.core.validate import (
     check_whole_number,
     shape_text,
 )
+from lossmith.kernels.total_costs import SOFTPLUS, reduced_cost
 from lossmith.kernels.violators import Weighting, expected_rank_weight, rank_weight
 
 WEIGHTINGS = ("log", "harmonic")
@@ -76,6 +77,11 @@ def bpr(
     if mask is not None:
         positive = torch.where(mask, positive, 0.0)
         negative = torch.where(mask, negative, 0.0)
+    value = reduced_cost(
+        SOFTPLUS, negative, positive, mask=mask, weight=weight, reduction=reduction, divisor=divisor
+    )
+    if value is not None:
+        return value
     cost = softplus(negative - positive)
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 

@@ -9,6 +9,7 @@ from lossmith.core.numerics import softplus, times_log
 from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.spec import objective
 from lossmith.kernels.below import log_sum_below
+from lossmith.kernels.total_costs import LISTWISE, reduced_cost
 from lossmith.losses.ranking.inputs import list_inputs
 
 
@@ -54,8 +55,19 @@ def listnet(
     """
     scores, relevance, items = list_inputs(scores, relevance, mask, weight)
     if mask is None and scores.shape[-1] > 0:
-        q = relevance.to(scores.dtype).softmax(dim=-1)
-        cost = -times_log(q, scores.log_softmax(dim=-1)).sum(dim=-1)
+        relevance = relevance.to(scores.dtype)
+        value = reduced_cost(
+            LISTWISE,
+            scores,
+            relevance,
+            mask=mask,
+            weight=weight,
+            reduction=reduction,
+            divisor=divisor,
+        )
+        if value is not None:
+            return value
+        cost = LISTWISE.cost(scores, relevance)
         return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
     # A list without items stays finite by being taken as one of equal items that costs nothing.
     some = items.any(dim=-1)
