@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 
 import lossmith as lm
 from lossmith.kernels import total_costs
-from lossmith.kernels.total_costs import LISTWISE, LOGISTIC, SOFTPLUS, beyond, reduced_cost
+from lossmith.kernels.total_costs import LISTWISE, LOGISTIC, SOFTPLUS, beyond, cost_at_once
 
 FORMS = {
     "logistic": LOGISTIC,
@@ -39,7 +39,7 @@ def inputs(form, dtype=torch.float32):
 
 
 def made(form, x, y, reduction="mean", divisor=None):
-    value = reduced_cost(form, x, y, mask=None, weight=None, reduction=reduction, divisor=divisor)
+    value = cost_at_once(form, x, y, None, None, reduction, divisor)
     assert value is not None
     return value
 
@@ -102,7 +102,7 @@ def test_both_inputs_get_a_gradient_where_the_cost_is_one_of_their_difference(fo
     x, y = inputs(form)
     y.requires_grad_()
     if not form.of_difference:
-        value = reduced_cost(form, x, y, mask=None, weight=None, reduction="mean", divisor=None)
+        value = cost_at_once(form, x, y, mask=None, weight=None, reduction="mean", divisor=None)
         assert value is None
         return
     value = made(form, x, y)
@@ -116,15 +116,15 @@ def test_both_inputs_get_a_gradient_where_the_cost_is_one_of_their_difference(fo
 def test_the_rest_is_left_to_the_plain_form(form):
     x, y = inputs(form)
     given = {"mask": None, "weight": None, "reduction": "mean", "divisor": None}
-    assert reduced_cost(form, x, y, **{**given, "reduction": "none"}) is None
-    assert reduced_cost(form, x, y, **{**given, "mask": y > 0}) is None
-    assert reduced_cost(form, x, y, **{**given, "weight": y}) is None
-    assert reduced_cost(form, x.detach().clone().fill_(torch.nan), y, **given) is None
+    assert cost_at_once(form, x, y, **{**given, "reduction": "none"}) is None
+    assert cost_at_once(form, x, y, **{**given, "mask": y > 0}) is None
+    assert cost_at_once(form, x, y, **{**given, "weight": y}) is None
+    assert cost_at_once(form, x.detach().clone().fill_(torch.nan), y, **given) is None
     with forward_ad.dual_level():
-        assert reduced_cost(form, forward_ad.make_dual(x, y), y, **given) is None
+        assert cost_at_once(form, forward_ad.make_dual(x, y), y, **given) is None
 
     def inside(z):
-        assert reduced_cost(form, z, y, **given) is None
+        assert cost_at_once(form, z, y, **given) is None
         return z.sum()
 
     torch.func.grad(inside)(x.detach())

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossmith.core.numerics import upcast
-from lossmith.core.reduce import Reduction
+from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.validate import (
     all_within,
     check_class_index,
@@ -69,14 +69,16 @@ def class_index(
     return torch.where(valid, counted, 0), valid
 
 
-def plain_class_costs(
+def plain_cost(
     logits: Tensor,
     target: Tensor,
     ignore_index: int,
     mask: Tensor | None,
-    reduction: Reduction = "none",
+    weight: Tensor | None,
+    reduction: Reduction,
+    divisor: Divisor | None,
 ) -> Tensor | None:
-    """Minus the log-probability of each class by torch's own kernel, where all are known to count.
+    """Cross-entropy by torch's own kernel, where all classes are known to count.
 
     None where some may not (or nothing may be known): the general way is the caller's.
     """
@@ -89,8 +91,10 @@ def plain_class_costs(
     rows, flat = (
         (logits, target) if target.dim() == 1 else (logits.flatten(0, -2), target.flatten())
     )
-    cost = F.cross_entropy(rows, flat.long(), reduction=reduction)
-    return cost.reshape(target.shape) if reduction == "none" else cost
+    if reduction in ("mean", "sum") and weight is None and divisor is None and len(flat) > 0:
+        return F.cross_entropy(rows, flat.long(), reduction=reduction)
+    cost = F.cross_entropy(rows, flat.long(), reduction="none").reshape(target.shape)
+    return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
 
 
 def rows_or_zero(rows: Tensor, mask: Tensor | None) -> Tensor:

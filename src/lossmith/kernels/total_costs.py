@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lossmith.core.numerics import FULL, logistic_cost, softplus, times_log
-from lossmith.core.reduce import Divisor, Reduction, reduce_total
+from lossmith.core.reduce import Divisor, Reduction, reduce, reduce_total
 from lossmith.core.validate import under_tracing, under_transform
 
 PIECE = 1 << 18
@@ -45,7 +45,23 @@ def reduced_cost(
     form: Form,
     x: Tensor,
     y: Tensor,
-    *,
+    mask: Tensor | None,
+    weight: Tensor | None,
+    reduction: Reduction,
+    divisor: Divisor | None,
+) -> Tensor:
+    """What :func:`reduce` makes of the costs, made at once where that may be."""
+    value = cost_at_once(form, x, y, mask, weight, reduction, divisor)
+    if value is not None:
+        return value
+    cost = form.cost(x, y)
+    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
+
+
+def cost_at_once(
+    form: Form,
+    x: Tensor,
+    y: Tensor,
     mask: Tensor | None,
     weight: Tensor | None,
     reduction: Reduction,

@@ -94,13 +94,9 @@ def cross_entropy(
     check_range("label_smoothing", label_smoothing, 0.0, 1.0)
     (logits,) = upcast(logits)
     if class_weight is None and label_smoothing == 0.0:
-        whole = reduction in ("mean", "sum") and weight is None and divisor is None
-        way = reduction if whole and target.numel() > 0 else "none"
-        cost = labels.plain_class_costs(logits, target, ignore_index, mask, way)
-        if cost is not None and way != "none":
-            return cost
-        if cost is not None:
-            return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
+        value = labels.plain_cost(logits, target, ignore_index, mask, weight, reduction, divisor)
+        if value is not None:
+            return value
     scale = labels.per_class("class_weight", 1.0 if class_weight is None else class_weight, logits)
     if target.is_floating_point() and target.dim() == logits.dim():
         check_same_shape(logits=logits, target=target)
@@ -217,20 +213,9 @@ def binary_cross_entropy(
     Source: Cox 1958.
     """
     logits, target = labels.binary_inputs(logits, target, mask, weight)
-    positive = labels.positive_weight(pos_weight, logits)
     if pos_weight is None:
-        value = reduced_cost(
-            LOGISTIC,
-            logits,
-            target,
-            mask=mask,
-            weight=weight,
-            reduction=reduction,
-            divisor=divisor,
-        )
-        if value is not None:
-            return value
-    cost = logistic_cost(logits, target, positive)
+        return reduced_cost(LOGISTIC, logits, target, mask, weight, reduction, divisor)
+    cost = logistic_cost(logits, target, labels.positive_weight(pos_weight, logits))
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 
 

@@ -19,7 +19,7 @@ from lossmith.core.validate import (
     check_range,
     check_same_shape,
 )
-from lossmith.kernels.total_costs import Form, beyond, reduced_cost
+from lossmith.kernels.total_costs import Form, beyond, cost_at_once
 
 TARGET = "a finite number; leave it out with mask="
 
@@ -266,9 +266,7 @@ def _reduced(
 ) -> Tensor:
     """The reduced costs of checked inputs, added up as they are made where that may be."""
     prediction, target = _checked(prediction, target, mask, weight)
-    value = reduced_cost(
-        form, prediction, target, mask=mask, weight=weight, reduction=reduction, divisor=divisor
-    )
+    value = cost_at_once(form, prediction, target, mask, weight, reduction, divisor)
     if value is not None:  # and finite, so is every target
         return value
     check_finite("target", target, TARGET)

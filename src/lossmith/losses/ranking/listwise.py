@@ -56,19 +56,7 @@ def listnet(
     scores, relevance, items = list_inputs(scores, relevance, mask, weight)
     if mask is None and scores.shape[-1] > 0:
         relevance = relevance.to(scores.dtype)
-        value = reduced_cost(
-            LISTWISE,
-            scores,
-            relevance,
-            mask=mask,
-            weight=weight,
-            reduction=reduction,
-            divisor=divisor,
-        )
-        if value is not None:
-            return value
-        cost = LISTWISE.cost(scores, relevance)
-        return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
+        return reduced_cost(LISTWISE, scores, relevance, None, weight, reduction, divisor)
     # A list without items stays finite by being taken as one of equal items that costs nothing.
     some = items.any(dim=-1)
     kept = items | ~some.unsqueeze(-1)
