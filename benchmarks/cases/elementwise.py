@@ -50,6 +50,7 @@ def compiled(loss: Loss) -> Contender:
 
     def run(inputs: Inputs) -> float:
         if not kept:
+            loss(inputs["x"], inputs["y"])  # what is made once is made before the compiler looks on
             kept.append(torch.compile(loss, fullgraph=True))
         return step(kept[0])(inputs)
 

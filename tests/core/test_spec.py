@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lossmith as lm
 from lossmith.core import spec as spec_file
 from lossmith.core.spec import (
     BATCH_ARGUMENTS,
@@ -182,3 +183,12 @@ def test_did_you_mean_needs_something_close():
     assert did_you_mean("margn", iter(["margin", "power"])) == " Did you mean 'margin'?"
     assert did_you_mean("q", ["margin", "power"]) == " Known: margin, power."
     assert did_you_mean("q", []) == ""
+
+
+def test_a_module_is_made_inside_a_compiled_function():
+    def loss(x, y):
+        return lm.EpsilonInsensitive(epsilon=0.5, power=2)(x, y)
+
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    x, y = torch.tensor([1.0, 3.0]), torch.tensor([1.5, 1.5])
+    torch.testing.assert_close(compiled(x, y), torch.tensor(0.5))  # (0 + 1) / 2

@@ -283,3 +283,15 @@ def test_every_surrogate_has_its_own_value() -> None:
     scores, relevance, items = lists(19, 1, 20, 3, 1.0)
     values = {float(pair_costs(scores, relevance, items, s)[0].detach()) for s in SURROGATES}
     assert len(values) == len(SURROGATES)
+
+
+def test_soft_ranks_of_lists_without_items_and_a_second_backward_pass() -> None:
+    scores = torch.randn(3, 5, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    none = torch.zeros(3, 5, dtype=torch.bool)
+    ranks = soft_ranks.soft_ranks(scores, none)
+    (gradient,) = torch.autograd.grad(ranks.sum(), scores)
+    assert torch.equal(ranks, torch.ones(3, 5)) and not gradient.any()
+    value = soft_ranks.soft_ranks(scores, ~none).square().sum()
+    (first,) = torch.autograd.grad(value, scores, retain_graph=True)
+    (second,) = torch.autograd.grad(value, scores)
+    assert torch.equal(first, second) and bool(first.any())

@@ -612,3 +612,36 @@ LOSSES: list[Callable[[Tensor], Tensor]] = [
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_pass_gradcheck(loss: Callable[[Tensor], Tensor]) -> None:
     assert torch.autograd.gradcheck(loss, (random(20, 2, 3),))
+
+
+@pytest.mark.parametrize("y", [0.0, 1.0, 0.25])
+def test_compiled_and_transformed_binary_cross_entropy_keeps_its_digits(y):
+    x = torch.tensor([-80.0, -30.0, -0.0, 0.0, 30.0, 80.0])
+    target = torch.full_like(x, y)
+
+    def loss(x):
+        return binary_cross_entropy(x, target, reduction="sum")
+
+    exact = x.double().requires_grad_()
+    loss(exact).backward()
+    got = torch.func.grad(loss)(x)
+    torch.testing.assert_close(got.double(), exact.grad, rtol=1e-6, atol=0.0)
+    again = x.clone().requires_grad_()
+    torch.compile(loss, fullgraph=True, backend="aot_eager")(again).backward()
+    torch.testing.assert_close(again.grad.double(), exact.grad, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, margin_cross_entropy])
+def test_compiled_class_costs_leave_out_what_is_ignored(loss):
+    logits = torch.tensor([[0.0, 3.0, 1.0], [torch.nan, 0.0, 0.0], [30.0, 0.0, -torch.inf]])
+    target = torch.tensor([2, -100, 0])
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for reduction in ("mean", "none"):
+        values, gradients = [], []
+        for function in (loss, compiled):
+            x = logits.clone().requires_grad_()
+            value = function(x, target, reduction=reduction)
+            values.append(value.detach())
+            gradients.append(torch.autograd.grad(value.sum(), x)[0])
+        torch.testing.assert_close(*values, rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-12)

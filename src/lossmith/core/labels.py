@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossmith.core.numerics import upcast
+from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.validate import (
     all_within,
     check_class_index,
@@ -68,10 +69,16 @@ def class_index(
     return torch.where(valid, counted, 0), valid
 
 
-def plain_class_costs(
-    logits: Tensor, target: Tensor, ignore_index: int, mask: Tensor | None
+def plain_cost(
+    logits: Tensor,
+    target: Tensor,
+    ignore_index: int,
+    mask: Tensor | None,
+    weight: Tensor | None,
+    reduction: Reduction,
+    divisor: Divisor | None,
 ) -> Tensor | None:
-    """Minus the log-probability of each class by torch's own kernel, where all are known to count.
+    """Cross-entropy by torch's own kernel, where all classes are known to count.
 
     None where some may not (or nothing may be known): the general way is the caller's.
     """
@@ -81,10 +88,13 @@ def plain_class_costs(
         return None
     if 0 <= ignore_index < classes or not all_within(target, 0, classes - 1):
         return None
-    if target.dim() == 1:
-        return F.cross_entropy(logits, target.long(), reduction="none")
-    rows, flat = logits.reshape(-1, classes), target.reshape(-1).long()
-    return F.cross_entropy(rows, flat, reduction="none").reshape(target.shape)
+    rows, flat = (
+        (logits, target) if target.dim() == 1 else (logits.flatten(0, -2), target.flatten())
+    )
+    if reduction in ("mean", "sum") and weight is None and divisor is None and len(flat) > 0:
+        return F.cross_entropy(rows, flat.long(), reduction=reduction)
+    cost = F.cross_entropy(rows, flat.long(), reduction="none").reshape(target.shape)
+    return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
 
 
 def rows_or_zero(rows: Tensor, mask: Tensor | None) -> Tensor:

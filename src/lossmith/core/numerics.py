@@ -149,9 +149,22 @@ def logistic_cost(logits: Tensor, target: Tensor, positive: float | Tensor = 1.0
             apply: Any = _LogisticCost.apply  # torch leaves it untyped
             made: Tensor = apply(logits, target)
             return made
-        return torch.lerp(softplus(logits), softplus(-logits), target)  # exact at both ends
+        return _plain_logistic_cost(logits, target)
     yes, no = softplus(-logits), softplus(logits)
     return positive * target * yes + (1.0 - target) * no
+
+
+def _plain_logistic_cost(logits: Tensor, target: Tensor) -> Tensor:
+    """By operations that any transform knows, with one exponential; exact at both ends.
+
+    Its slope is too, at 0 as well, because autograd adds up the parts from the last to the first:
+    1/2 - 1/2 meet before what is left far from 0, exp(-|x|), is added.
+    """
+    rest = torch.log1p(torch.exp(-logits.abs()))
+    size = logits.abs()
+    return (
+        (1.0 - target) * (0.5 * logits + 0.5 * size) + target * (0.5 * size - 0.5 * logits) + rest
+    )
 
 
 class _LogisticCost(torch.autograd.Function):

@@ -43,12 +43,7 @@ def reduce(
     >>> reduce(cost, valid=torch.tensor([True, True, False]), divisor=8)
     tensor(0.5000)
     """
-    check_choice("reduction", reduction, ("mean", "sum", "none"))
-    if divisor is not None and reduction != "mean":
-        raise ValueError(
-            f'divisor replaces the count of reduction="mean"; got reduction={reduction!r}. '
-            "Divide the sum yourself, or leave divisor out."
-        )
+    _check_reduction(reduction, divisor)
     check_same_shape(cost=cost, valid=valid, weight=weight, count=count)
     if valid is not None:
         cost = torch.where(valid, cost, 0.0)
@@ -59,11 +54,9 @@ def reduce(
     if reduction == "none":
         return cost
     total = cost.sum()
-    if reduction == "sum":
-        return total
-    if divisor is not None:
-        units = _divisor_units(divisor, total)
-    elif count is not None:
+    if reduction == "sum" or divisor is not None:
+        return reduce_total(total, 0, reduction=reduction, divisor=divisor)
+    if count is not None:
         units = count.to(total.dtype)
         units = (units if valid is None else torch.where(valid, units, 0.0)).sum()
     elif valid is not None:
@@ -71,6 +64,32 @@ def reduce(
     else:
         return total / max(cost.numel(), 1)
     return total / torch.where(units > 0, units, 1.0)
+
+
+def reduce_total(
+    total: Tensor, count: int, *, reduction: Reduction, divisor: Divisor | None
+) -> Tensor:
+    """What :func:`reduce` makes of ``count`` costs that are added up already.
+
+    >>> reduce_total(torch.tensor(4.0), 2, reduction="mean", divisor=None)
+    tensor(2.)
+    """
+    _check_reduction(reduction, divisor)
+    if reduction == "sum":
+        return total
+    if divisor is None:
+        return total / max(count, 1)
+    units = _divisor_units(divisor, total)
+    return total / torch.where(units > 0, units, 1.0)
+
+
+def _check_reduction(reduction: Reduction, divisor: Divisor | None) -> None:
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    if divisor is not None and reduction != "mean":
+        raise ValueError(
+            f'divisor replaces the count of reduction="mean"; got reduction={reduction!r}. '
+            "Divide the sum yourself, or leave divisor out."
+        )
 
 
 def _divisor_units(divisor: Divisor, total: Tensor) -> Tensor:

@@ -125,14 +125,14 @@ class Spec:
             if typing.get_origin(hints[name]) is Literal
         }
 
-    def check_knobs(self, knobs: Mapping[str, object]) -> None:
-        """Raise, with a suggestion, for a knob that the objective does not have."""
+    def check_knobs(self, knobs: Mapping[str, object], *, choices: bool = True) -> None:
+        """Raise for a knob that is none, or (with ``choices``) for a value that it cannot have."""
         for name, value in knobs.items():
             if name not in self.knobs:
                 raise ValueError(
                     f"{self.name} has no knob {name!r}.{did_you_mean(name, self.knobs)}"
                 )
-            allowed = self.choices.get(name)
+            allowed = self.choices.get(name) if choices else None
             if allowed is not None and value not in allowed:
                 listed = ", ".join(repr(choice) for choice in allowed)
                 raise ValueError(

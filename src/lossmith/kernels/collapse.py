@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossmith.core.numerics import upcast
+from lossmith.core.numerics import softplus, upcast
 
 # The logarithm of 0. Unlike -inf it leaves no NaN in the gradient of a sum that is empty, and it
 # may be added up over a million positions before float32 ends.
@@ -82,6 +82,14 @@ def target_log_p(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     >>> target_log_p(torch.zeros(1, 4), torch.tensor([3]), torch.tensor([True])).exp()
     tensor([0.2500])
     """
+    if torch.compiler.is_compiling():  # which fuses a comparison, and no scatter
+        (logits,) = upcast(logits)
+        logits = torch.where(valid.unsqueeze(-1), logits, 0.0)
+        places = torch.arange(logits.shape[-1], device=logits.device)
+        own = places == target.unsqueeze(-1)
+        lead = torch.where(own, LOG_ZERO, logits).logsumexp(dim=-1)
+        lead = lead - torch.where(own, logits, 0.0).sum(dim=-1)
+        return torch.where(valid, -softplus(lead), 0.0)
     rows = logits.reshape(-1, logits.shape[-1])
     columns = Columns.of(target.reshape(-1, 1))
     short = collapse(rows, columns, valid.reshape(-1)).log_softmax(dim=-1)

@@ -51,7 +51,7 @@ def _remainder(panels: Panels, key: Tensor) -> tuple[Tensor, Tensor]:
         cells, sources, (logistic_remainder, logistic_slope), panels.widest
     )
     total = (sources * values).sum(dim=-1)
-    slope = evaluate(cells, panels.inside, slopes)
+    (slope,) = evaluate(cells, panels.inside, slopes)
     # Within a cell the matrices stand for r plus half the distance.
     lead = lead_in_cell(cells)
     slope = slope - lead / 2.0

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossmith.kernels.sorted_lists import SortedLists, run_starts, sum_by
+from lossmith.kernels.sorted_lists import SortedLists, run_starts, sum_runs
 
 WIDTH = 2.0
 ORDER = 14  # polynomials a panel; the error of a sum is 1e-12 of what the pairs add to it
@@ -50,7 +50,7 @@ def panels_of(lists: SortedLists) -> Panels:
     # A grid begins beyond the reach of the one before it.
     step = torch.zeros_like(local)
     step[1:] = torch.where(new[1:], local[:-1] + 1 + REACH, 0)
-    widest = int(local.max()) + 1 if len(scores) else 0
+    widest = int(local.max()) + 1 if len(scores) else 1
     return Panels(local + step.cumsum(0), inside, min(widest, REACH))
 
 
@@ -83,18 +83,22 @@ def lead_in_cell(cells: Cells) -> Tensor:
 
 def moments(cells: Cells, inside: Tensor, weight: Tensor | None = None) -> Tensor:
     """The sum of each polynomial over the scores of each cell, ``[M, ORDER]``."""
-    size = len(cells.key)
-    columns = (
-        sum_by(cells.cell, t if weight is None else weight * t, size) for t in _chebyshev(inside)
-    )
-    return torch.stack(list(columns), dim=-1)
+    first, last = cell_ends(cells)
+    room = torch.empty_like(inside)
+    columns = [
+        sum_runs(t if weight is None else torch.mul(weight, t, out=room), cells.cell, last - first)
+        for t in _chebyshev(inside)
+    ]
+    return torch.stack(columns, dim=-1)
 
 
-def evaluate(cells: Cells, inside: Tensor, coefficients: Tensor) -> Tensor:
-    """At each score, the function that its cell has as ``[M, ORDER]`` coefficients."""
-    out = torch.zeros_like(inside)
-    for t, column in zip(_chebyshev(inside), coefficients.T.contiguous(), strict=True):
-        out = torch.addcmul(out, t, column.index_select(0, cells.cell))
+def evaluate(cells: Cells, inside: Tensor, *functions: Tensor) -> tuple[Tensor, ...]:
+    """At each score, the functions that its cell has as ``[M, ORDER]`` coefficients each."""
+    out, here = tuple(torch.zeros_like(inside) for _ in functions), torch.empty_like(inside)
+    columns = [coefficients.T.contiguous() for coefficients in functions]
+    for degree, t in enumerate(_chebyshev(inside)):
+        for value, column in zip(out, columns, strict=True):
+            value.addcmul_(t, torch.index_select(column[degree], 0, cells.cell, out=here))
     return out
 
 
@@ -110,7 +114,7 @@ def spread_over(
     around = torch.arange(1 - widest, widest, device=sources.device)
     step = max(1, CHUNK // matrix.shape[0])
     parts = []
-    for begin in range(0, len(cells.key), step):
+    for begin in range(0, max(len(cells.key), 1), step):  # without any score there is one, empty
         key = cells.key[begin : begin + step]
         wanted = key.unsqueeze(-1) + around
         there = torch.searchsorted(cells.key, wanted).clamp_(max=len(cells.key) - 1)
@@ -137,12 +141,17 @@ def _panel_matrices(kernel: Kernel, widest: int, device: torch.device) -> Tensor
 
 
 def _chebyshev(x: Tensor) -> Iterator[Tensor]:
-    """The polynomials of degree 0 to ORDER - 1."""
-    before, now = torch.ones_like(x), x
+    """The polynomials of degree 0 to ORDER - 1; each is overwritten when the third after it comes.
+
+    Three buffers serve all: fresh memory for each would cost as much as the arithmetic.
+    """
+    twice = x + x
+    before, now, following = torch.ones_like(x), x.clone(), torch.empty_like(x)
     yield before
     for _ in range(ORDER - 1):
         yield now
-        before, now = now, torch.addcmul(before.neg(), x, now, value=2.0)
+        torch.mul(twice, now, out=following).sub_(before)
+        before, now, following = now, following, before
 
 
 def logistic_remainder(x: Tensor, d: int) -> Tensor:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lossmith.core.validate import under_transform
 from lossmith.kernels.fast_op import contiguous_like, first_derivative, flat_lists, over_lists
 from lossmith.kernels.panels import (
+    Cells,
+    Kernel,
     cells_of,
     evaluate,
     lead_in_cell,
@@ -18,7 +22,7 @@ from lossmith.kernels.panels import (
     sigmoid_slope,
     spread_over,
 )
-from lossmith.kernels.sorted_lists import sort_lists
+from lossmith.kernels.sorted_lists import SortedLists, sort_lists
 
 # So many pairs (of all lists together) are fastest one by one: measured, forward and backward.
 ALL_PAIRS_UP_TO = 2**20
@@ -34,36 +38,63 @@ def soft_ranks(scores: Tensor, items: Tensor) -> Tensor:
         sources = scores.masked_fill(~items, -torch.inf)  # above nothing
         above = (sources.unsqueeze(-2) - scores.unsqueeze(-1)).sigmoid()
         return 0.5 + above.sum(dim=-1)  # an item itself adds the other half
-    apply: Any = _soft_ranks if torch.compiler.is_compiling() else _SoftRanks.apply
+    apply: Any = _SoftRanks.apply  # torch leaves it untyped
+    if torch.compiler.is_compiling():
+        apply = _soft_ranks
+    elif not under_transform(scores, items):
+        apply = _SoftRanksAtOnce.apply
     ranks: Tensor = apply(*flat_lists(scores, items))
     return ranks.reshape(scores.shape)
 
 
+@dataclass(frozen=True)
+class _Laid:
+    """Lists laid out for sums by panels."""
+
+    lists: SortedLists
+    inside: Tensor
+    cells: Cells
+    widest: int
+
+    @classmethod
+    def out(cls, scores: Tensor, items: Tensor) -> _Laid:
+        lists = sort_lists(scores, items)
+        panels = panels_of(lists)
+        return cls(lists, panels.inside, cells_of(panels.panel), panels.widest)
+
+    def sums(self, weight: Tensor | None, *kernels: Kernel) -> tuple[Tensor, ...]:
+        """At each score, the weighted sum over all others of each function of the difference."""
+        sources = moments(self.cells, self.inside, weight)
+        found = spread_over(self.cells, sources, kernels, self.widest)
+        return evaluate(self.cells, self.inside, *found)
+
+    def ranks(self, around: Tensor, items: Tensor, dtype: torch.dtype) -> Tensor:
+        """Soft ranks, given the sums of the logistic slope."""
+        # What lies above, each a whole step, less what the smooth steps differ from it.
+        smooth = around - lead_in_cell(self.cells) / 2.0
+        place = torch.arange(len(smooth), device=smooth.device)
+        ranks = self.lists.spread((self.lists.end - place).to(smooth.dtype) - smooth, dtype)
+        return torch.where(items, ranks, 1.0)  # any rank, as long as 1 / log2(1 + rank) is finite
+
+    def slopes(self, plain: Tensor, slope: Tensor) -> Tensor:
+        """The gradient by the scores, given that by the ranks and the sums of the slopes."""
+        own = slope.flatten().index_select(0, self.lists.place).double()
+        (weighted,) = self.sums(own, sigmoid_slope)
+        return self.lists.spread(weighted - own * plain, slope.dtype)
+
+
 @torch.library.custom_op("lossmith::soft_ranks", mutates_args=())
 def _soft_ranks(scores: Tensor, items: Tensor) -> Tensor:
-    lists = sort_lists(scores, items)
-    panels = panels_of(lists)
-    cells = cells_of(panels.panel)
-    (slopes,) = spread_over(cells, moments(cells, panels.inside), (logistic_slope,), panels.widest)
-    # What lies above, each a whole step, less what the smooth steps differ from it.
-    smooth = evaluate(cells, panels.inside, slopes) - lead_in_cell(cells) / 2.0
-    place = torch.arange(len(smooth), device=smooth.device)
-    ranks = lists.spread((lists.end - place).to(smooth.dtype) - smooth, scores.dtype)
-    return torch.where(items, ranks, 1.0)  # any rank, as long as 1 / log2(1 + rank) is finite
+    laid = _Laid.out(scores, items)
+    (around,) = laid.sums(None, logistic_slope)
+    return laid.ranks(around, items, scores.dtype)
 
 
 @torch.library.custom_op("lossmith::soft_ranks_backward", mutates_args=())
 def _soft_ranks_backward(scores: Tensor, items: Tensor, slope: Tensor) -> Tensor:
-    lists = sort_lists(scores, items)
-    own = slope.flatten().index_select(0, lists.place).double()
-    panels = panels_of(lists)
-    cells = cells_of(panels.panel)
-    plain, weighted = (
-        evaluate(cells, panels.inside, coefficients)
-        for sources in (moments(cells, panels.inside), moments(cells, panels.inside, own))
-        for coefficients in spread_over(cells, sources, (sigmoid_slope,), panels.widest)
-    )
-    return lists.spread(weighted - own * plain, scores.dtype)
+    laid = _Laid.out(scores, items)
+    (plain,) = laid.sums(None, sigmoid_slope)
+    return laid.slopes(plain, slope)
 
 
 @_soft_ranks.register_fake
@@ -107,3 +138,22 @@ class _SoftRanks(torch.autograd.Function):
         scores, items = ctx.saved_tensors
         slope = slopes[0].detach().contiguous()
         return first_derivative(_soft_ranks_backward(scores.detach(), items, slope), scores), None
+
+
+class _SoftRanksAtOnce(torch.autograd.Function):
+    """Sorts once, and keeps what the backward pass needs of it."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, items: Tensor) -> Tensor:
+        laid = _Laid.out(scores, items)
+        kernels = (logistic_slope, sigmoid_slope)[: 1 + ctx.needs_input_grad[0]]
+        around, *plain = laid.sums(None, *kernels)
+        ctx.save_for_backward(scores)
+        ctx.laid, ctx.plain = laid, plain
+        return laid.ranks(around, items, scores.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        (scores,) = ctx.saved_tensors
+        gradient = ctx.laid.slopes(*ctx.plain, slopes[0].detach().contiguous())
+        return first_derivative(gradient, scores), None

@@ -33,6 +33,7 @@ from lossmith.core.validate import (
     check_values,
 )
 from lossmith.kernels.collapse import target_log_p
+from lossmith.kernels.total_costs import LOGISTIC, reduced_cost
 
 MARGIN_PAPER = "Su 2017, a cross-entropy that stops at the margin; kexue.fm/archives/4293"
 SAME_GRADIENT: dict[Law, str] = {
@@ -93,9 +94,9 @@ def cross_entropy(
     check_range("label_smoothing", label_smoothing, 0.0, 1.0)
     (logits,) = upcast(logits)
     if class_weight is None and label_smoothing == 0.0:
-        cost = labels.plain_class_costs(logits, target, ignore_index, mask)
-        if cost is not None:
-            return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
+        value = labels.plain_cost(logits, target, ignore_index, mask, weight, reduction, divisor)
+        if value is not None:
+            return value
     scale = labels.per_class("class_weight", 1.0 if class_weight is None else class_weight, logits)
     if target.is_floating_point() and target.dim() == logits.dim():
         check_same_shape(logits=logits, target=target)
@@ -212,8 +213,9 @@ def binary_cross_entropy(
     Source: Cox 1958.
     """
     logits, target = labels.binary_inputs(logits, target, mask, weight)
-    positive = labels.positive_weight(pos_weight, logits)
-    cost = logistic_cost(logits, target, positive)
+    if pos_weight is None:
+        return reduced_cost(LOGISTIC, logits, target, mask, weight, reduction, divisor)
+    cost = logistic_cost(logits, target, labels.positive_weight(pos_weight, logits))
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 
 

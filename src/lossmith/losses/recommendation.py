@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossmith.core.numerics import softplus, upcast
+from lossmith.core.numerics import upcast
 from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.spec import Law, Tune, objective
 from lossmith.core.validate import (
@@ -19,6 +19,7 @@ from lossmith.core.validate import (
     check_whole_number,
     shape_text,
 )
+from lossmith.kernels.total_costs import SOFTPLUS, reduced_cost
 from lossmith.kernels.violators import Weighting, expected_rank_weight, rank_weight
 
 WEIGHTINGS = ("log", "harmonic")
@@ -76,8 +77,7 @@ def bpr(
     if mask is not None:
         positive = torch.where(mask, positive, 0.0)
         negative = torch.where(mask, negative, 0.0)
-    cost = softplus(negative - positive)
-    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
+    return reduced_cost(SOFTPLUS, negative, positive, mask, weight, reduction, divisor)
 
 
 @objective(

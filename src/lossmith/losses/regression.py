@@ -19,6 +19,9 @@ from lossmith.core.validate import (
     check_range,
     check_same_shape,
 )
+from lossmith.kernels.total_costs import Form, beyond, cost_at_once
+
+TARGET = "a finite number; leave it out with mask="
 
 
 @objective(
@@ -58,8 +61,8 @@ def squared_error(
 
     Source: Legendre 1805; Gauss 1809.
     """
-    cost = _error(prediction, target, mask, weight).square()
-    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
+    form = beyond(0.0, 2)
+    return _reduced(form, prediction, target, mask, weight, reduction, divisor)
 
 
 @objective(
@@ -100,8 +103,8 @@ def absolute_error(
 
     Source: Boscovich 1757; Laplace 1793.
     """
-    cost = _error(prediction, target, mask, weight).abs()
-    return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
+    form = beyond(0.0, 1)
+    return _reduced(form, prediction, target, mask, weight, reduction, divisor)
 
 
 @objective(
@@ -248,8 +251,26 @@ def epsilon_insensitive(
     """
     check_range("epsilon", epsilon, 0.0)
     check_choice("power", power, (1, 2))
-    excess = F.relu(_error(prediction, target, mask, weight).abs() - epsilon)
-    cost = excess if power == 1 else excess.square()
+    form = beyond(epsilon, power)
+    return _reduced(form, prediction, target, mask, weight, reduction, divisor)
+
+
+def _reduced(
+    form: Form,
+    prediction: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    weight: Tensor | None,
+    reduction: Reduction,
+    divisor: Divisor | None,
+) -> Tensor:
+    """The reduced costs of checked inputs, added up as they are made where that may be."""
+    prediction, target = _checked(prediction, target, mask, weight)
+    value = cost_at_once(form, prediction, target, mask, weight, reduction, divisor)
+    if value is not None:  # and finite, so is every target
+        return value
+    check_finite("target", target, TARGET)
+    cost = form.cost(prediction, target)
     return reduce(cost, valid=mask, weight=weight, reduction=reduction, divisor=divisor)
 
 
@@ -257,6 +278,15 @@ def _error(
     prediction: Tensor, target: Tensor, mask: Tensor | None, weight: Tensor | None
 ) -> Tensor:
     """Checked ``prediction - target``, 0 where the mask rules it out."""
+    prediction, target = _checked(prediction, target, mask, weight)
+    check_finite("target", target, TARGET)
+    return prediction - target
+
+
+def _checked(
+    prediction: Tensor, target: Tensor, mask: Tensor | None, weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Both of one type and shape, 0 where the mask rules them out."""
     check_float(prediction=prediction)
     check_same_shape(prediction=prediction, target=target, mask=mask, weight=weight)
     check_mask("mask", mask)
@@ -265,5 +295,4 @@ def _error(
     if mask is not None:
         prediction = torch.where(mask, prediction, 0.0)
         target = torch.where(mask, target, 0.0)
-    check_finite("target", target, "a finite number; leave it out with mask=")
-    return prediction - target
+    return prediction, target

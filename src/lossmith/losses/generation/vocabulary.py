@@ -73,7 +73,9 @@ def linear_cross_entropy(
 
     Use where the vocabulary is large: memory is one block of logits (256 MB) instead of all, and
     the gradient is made in the forward pass, in three matrix products. Not for a few hundred
-    classes, where ``cross_entropy`` on logits is as cheap.
+    classes, where ``cross_entropy`` on logits is as cheap. ``torch.compile`` and ``torch.func``
+    look through plain operations only: there all logits are held, so compile the model up to its
+    hidden states and call this outside.
 
     Shapes: hidden ``[..., d]``, with keywords ``[..., T, d]``; head ``[V, d]``; head_bias and
     class_weight ``[V]``; target, mask, weight and keyword_mask ``[...]``; keywords as in

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossmith.core.numerics import softplus, times_log
+from lossmith.core.numerics import times_log
 from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.spec import objective
-from lossmith.kernels.below import log_sum_below
+from lossmith.kernels.list_likelihood import order_costs
+from lossmith.kernels.total_costs import LISTWISE, reduced_cost
 from lossmith.losses.ranking.inputs import list_inputs
 
 
@@ -54,9 +55,8 @@ def listnet(
     """
     scores, relevance, items = list_inputs(scores, relevance, mask, weight)
     if mask is None and scores.shape[-1] > 0:
-        q = relevance.to(scores.dtype).softmax(dim=-1)
-        cost = -times_log(q, scores.log_softmax(dim=-1)).sum(dim=-1)
-        return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
+        relevance = relevance.to(scores.dtype)
+        return reduced_cost(LISTWISE, scores, relevance, None, weight, reduction, divisor)
     # A list without items stays finite by being taken as one of equal items that costs nothing.
     some = items.any(dim=-1)
     kept = items | ~some.unsqueeze(-1)
@@ -110,7 +110,8 @@ def list_mle(
     Source: Xia et al. 2008; Plackett 1975, Luce 1959.
     """
     scores, relevance, items = list_inputs(scores, relevance, mask, weight)
-    below, _ = log_sum_below(scores, relevance, items)
-    cost = torch.where(items, softplus(below - scores), 0.0).sum(dim=-1).to(scores.dtype)
+    cost = order_costs(scores, relevance, items, masked=mask is not None)
+    if mask is None and scores.shape[-1] > 0:
+        return reduce(cost, weight=weight, reduction=reduction, divisor=divisor)
     some = items.any(dim=-1)
     return reduce(cost, valid=some, weight=weight, reduction=reduction, divisor=divisor)
