@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -66,6 +67,9 @@ class Switch:
     # Rows of a block: enough that a product re-reads the other side's vectors seldom, and not more,
     # because room that serves one block alone costs more in fresh pages than the arithmetic on it.
     rows: int = 256
+    # Columns of a tile of it: what a product writes and the operations on it read stays in the
+    # cache next to the core, and products so wide take a tenth less time than wider ones.
+    columns: int = 1024
 
 
 SWITCH = Switch()
@@ -103,6 +107,14 @@ def evaluate(
 def blocks(rows: int) -> list[tuple[int, int]]:
     """The first row of each block and the row after its last."""
     return [(start, min(start + SWITCH.rows, rows)) for start in range(0, rows, SWITCH.rows)]
+
+
+def tiles(start: int, stop: int, first: int = 0) -> list[tuple[int, int]]:
+    """The columns start..stop in parts of like width, the first not narrower than ``first``."""
+    parts = max(1, -(-(stop - start) // SWITCH.columns))
+    edges = [start + (stop - start) * part // parts for part in range(1, parts)]
+    edges = [start, *(edge for edge in edges if edge >= start + first), stop]
+    return list(pairwise(edges))
 
 
 # ------------------------------------------------------------------------------- the operator
