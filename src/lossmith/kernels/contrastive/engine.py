@@ -69,7 +69,7 @@ class Switch:
     rows: int = 256
     # Columns of a tile of it: what a product writes and the operations on it read stays in the
     # cache next to the core, and products so wide take a tenth less time than wider ones.
-    columns: int = 1024
+    columns: int = 512
 
 
 SWITCH = Switch()

@@ -20,20 +20,20 @@ from lossmith.kernels.contrastive.transform import Transform
 Span = tuple[int, int]
 
 
-def fits(rows: Tensor, how: Transform) -> bool:
-    """Whether exponentials of all that similarities may count as stay in float32, and their sums.
+def largest_square(rows: Tensor, how: Transform) -> float | None:
+    """The squared length that none of the rows exceeds, where :class:`Near` may take them.
 
-    A weighted similarity ``gamma (s - o) (s + o)`` is a square with something taken off, and has
-    room for exponents from 0 to twice :data:`SPREAD`, half of which is taken off.
+    That is where exponentials of all that similarities may count as stay in float32, and their
+    sums. A weighted similarity ``gamma (s - o) (s + o)`` is a square with something taken off, and
+    has room for exponents from 0 to twice :data:`SPREAD`, half of which is taken off.
     """
     if how.gamma and not (how.scale == 1.0 and how.origin == -how.centre):
-        return False
-    if not len(rows):
-        return False
-    largest = torch.linalg.vector_norm(rows, dim=1).amax().square()
+        return None
+    largest = float(torch.linalg.vector_norm(rows, dim=1).amax()) ** 2
+    exponent = abs(how.scale) * largest
     if how.gamma:
-        largest = 0.5 * how.gamma * largest.clamp(min=abs(how.centre)).square()
-    return bool(largest * abs(how.scale) <= SPREAD)
+        exponent = 0.5 * how.gamma * max(largest, abs(how.centre)) ** 2
+    return largest if exponent <= SPREAD else None  # nor a NaN
 
 
 class Near:
@@ -47,19 +47,19 @@ class Near:
         above: Tensor | None,
         table: Table | None,
         spans: list[Span],
+        largest: float,
     ) -> None:
         self.rows, self.sorted, self.how, self.table = rows, order, how, table
         self.spans = spans
         # Similarities come out of the product as powers of 2, or as roots of them.
         factor = how.gamma * LOG2_E
         self.factor = math.sqrt(factor) if how.gamma else how.scale * LOG2_E
-        self.left = rows * self.factor
         self.floor = -abs(self.factor * how.centre)
         # Half of the largest square goes, so that exponents lie around 0.
-        self.lift = rows.new_zeros(())
-        if how.gamma:
-            largest = torch.linalg.vector_norm(rows, dim=1).amax().square()
-            self.lift = -0.5 * (largest * self.factor).clamp(min=-self.floor).square()
+        lift = 0.5 * max(largest * self.factor, -self.floor) ** 2 if how.gamma else 0.0
+        self.lift = rows.new_tensor(-lift)
+        # What was added to every exponent, as a natural logarithm.
+        self.added = ((self.floor**2 if how.gamma else 0.0) - lift) / LOG2_E
         self.above = None if above is None else above * self.factor
         size = max(stop - start for start, stop in spans)
         self._size = size * min(len(rows), max(2 * SWITCH.columns, 2 * size))
@@ -77,7 +77,8 @@ class Near:
 
     def _product(self, start: int, stop: int, low: int, high: int) -> Tensor:
         some = self.space("values", stop - start, high - low)
-        return torch.mm(self.left[start:stop], self.rows[low:high].T, out=some)
+        some.addmm_(self.rows[start:stop], self.rows[low:high].T, beta=0.0, alpha=self.factor)
+        return some
 
     def _fill(self, some: Tensor, start: int, low: int, value: float) -> None:
         """Write over the pairs of one group and each row's own."""
@@ -126,7 +127,7 @@ class Near:
                 mass[low + beyond : high].addmv_(by_column.T, ones[start:stop])
         if nearest is not None:
             nearest = torch.where(nearest > 0.5 * ABSENT, nearest / self.factor, ABSENT)
-        return log_of(mass) - self._taken_off(), nearest
+        return log_of(mass) - self.added, nearest
 
     def _kept(self, some: Tensor, start: int, low: int, beyond: int) -> tuple[Tensor, Tensor]:
         """1 where a similarity is above the limit of its row, and above that of its column."""
@@ -138,21 +139,16 @@ class Near:
         torch.gt(some[:, beyond:], self.above[low + beyond : high], out=by_column)
         return by_row, by_column
 
-    def _taken_off(self) -> Tensor:
-        """What was added to every exponent, as a natural logarithm."""
-        return (self.lift + self.floor**2 * bool(self.how.gamma)) / LOG2_E
-
     def push(self, made: Tensor, mass: Tensor, down: Tensor, pairs: Tensor | None) -> None:
         """Add to the gradient of the rows, ``down`` being the slope of each row's log mass.
 
         ``pairs``: the slopes of the table's similarities, which ride along.
         """
         there = mass > 0.5 * ABSENT
-        share = down * torch.where(there, -(mass + self._taken_off()), ABSENT).exp()
+        share = down * torch.where(there, -(mass + self.added), ABSENT).exp()
         # What a tile's numbers are to be multiplied by to be slopes of similarities.
         unit = self.how.scale if not self.how.gamma else self.how.gamma / self.factor
         pairs = None if pairs is None else pairs / unit
-        found = torch.zeros_like(made)
         for start, stop in self.spans:
             for low, high in self._tiles(start, stop):
                 some = self._slopes(share, start, stop, low, high)
@@ -162,9 +158,9 @@ class Near:
                 else:
                     self._fill(some, start, low, 0.0)
                 beyond = max(stop - low, 0)
-                found[start:stop].addmm_(some, self.rows[low:high])
-                found[low + beyond : high].addmm_(some[:, beyond:].T, self.rows[start:stop])
-        made.add_(found, alpha=unit)
+                made[start:stop].addmm_(some, self.rows[low:high], alpha=unit)
+                across = some[:, beyond:].T
+                made[low + beyond : high].addmm_(across, self.rows[start:stop], alpha=unit)
 
     def _slopes(self, share: Tensor, start: int, stop: int, low: int, high: int) -> Tensor:
         """Those of a tile's similarities, but for one factor and for pairs of one group."""

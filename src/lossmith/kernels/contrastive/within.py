@@ -159,8 +159,9 @@ class _Batch:
         self.pairs = Bands(rows, by_group, largest) if table is None else table
         above = None if self.margin is None else self.pairs.farthest() - self.margin
         self.others: Near | Far
-        if near.fits(rows, apart):
-            self.others = Near(rows, by_group, apart, above, table, spans)
+        square = near.largest_square(rows, apart)
+        if square is not None:
+            self.others = Near(rows, by_group, apart, above, table, spans, square)
         else:
             self.others = Far(rows, by_group, apart, above)
 
