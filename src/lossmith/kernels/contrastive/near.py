@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lossmith.kernels.contrastive.candidates import LOG2_E, SPREAD, log_of
 from lossmith.kernels.contrastive.companions import Table
-from lossmith.kernels.contrastive.engine import ABSENT, SWITCH, tiles
+from lossmith.kernels.contrastive.engine import ABSENT, SWITCH, Tensors, tiles
 from lossmith.kernels.contrastive.groups import Sorted
 from lossmith.kernels.contrastive.transform import Transform
 
@@ -64,6 +64,8 @@ class Near:
         size = max(stop - start for start, stop in spans)
         self._size = size * min(len(rows), max(2 * SWITCH.columns, 2 * size))
         self._spaces: dict[str, Tensor] = {}
+        self.kept: Tensor | None = None
+        self.made = False
 
     def space(self, use: str, rows: int, columns: int) -> Tensor:
         """Room for a tile, used again for the next: fresh pages cost more than the arithmetic."""
@@ -71,14 +73,24 @@ class Near:
             self._spaces[use] = self.rows.new_empty(max(self._size, rows * columns))
         return self._spaces[use][: rows * columns].view(rows, columns)
 
+    def keep(self, kept: Tensors, made: bool = False) -> None:
+        """Room for all similarities, if there is any, and whether they are in it already."""
+        self.kept, self.made = (kept[0] if kept else None), made
+
     def _tiles(self, start: int, stop: int) -> list[Span]:
         """Of the columns from ``start`` on; the first holds those of the rows themselves."""
         return tiles(start, len(self.rows), stop - start)
 
     def _product(self, start: int, stop: int, low: int, high: int) -> Tensor:
         some = self.space("values", stop - start, high - low)
-        some.addmm_(self.rows[start:stop], self.rows[low:high].T, beta=0.0, alpha=self.factor)
-        return some
+        left, right = self.rows[start:stop], self.rows[low:high].T
+        if self.kept is None:
+            return some.addmm_(left, right, beta=0.0, alpha=self.factor)
+        first = start * len(self.rows) + (stop - start) * low
+        place = self.kept[first : first + some.numel()].view(some.shape)
+        if not self.made:
+            place.addmm_(left, right, beta=0.0, alpha=self.factor)
+        return some.copy_(place)
 
     def _fill(self, some: Tensor, start: int, low: int, value: float) -> None:
         """Write over the pairs of one group and each row's own."""

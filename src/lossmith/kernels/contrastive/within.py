@@ -86,11 +86,14 @@ class _LabelMasses:
     def forward(
         self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
     ) -> tuple[Tensors, Tensors]:
+        kept = self.keep(inputs) if hint is not None else []
         batch = _Batch(inputs, constants, numbers)
         values = [torch.full_like(inputs[0][:, 0], ABSENT) for _ in range(4)]
         values[2].zero_()
         if not len(batch.rows):
-            return values, []
+            return values, kept
+        if isinstance(batch.others, Near):
+            batch.others.keep(kept)
         apart, nearest = batch.others.sums()
         below = None
         if nearest is not None and batch.margin is not None:
@@ -101,7 +104,7 @@ class _LabelMasses:
             values, (apart, pairs.mass(batch.how, below), pairs.total()), strict=False
         ):
             value[batch.order] = made
-        return values, []
+        return values, kept
 
     def backward(
         self,
@@ -110,6 +113,22 @@ class _LabelMasses:
         numbers: Numbers,
         values: Tensors,
         slopes: Tensors,
+    ) -> Tensors:
+        return self.backward_of(inputs, constants, numbers, values, slopes, [])
+
+    def keep(self, inputs: Tensors) -> Tensors:
+        """Room for the similarities of all pairs, where these are few enough."""
+        entries = len(inputs[0]) ** 2
+        return [inputs[0].new_empty(entries)] if entries <= SWITCH.kept else []
+
+    def backward_of(
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
+        kept: Tensors,
     ) -> Tensors:
         batch = _Batch(inputs, constants, numbers)
         result = torch.zeros_like(inputs[0])
@@ -122,6 +141,7 @@ class _LabelMasses:
         others = batch.others
         known = (batch.how, below, companions, up, total)
         if isinstance(others, Near):
+            others.keep(kept, made=True)
             others.push(made, mass, down, batch.pairs.push(made, *known, ride=True))
         else:
             batch.pairs.push(made, *known, ride=False)
