@@ -207,6 +207,16 @@ def test_many_companions_take_the_sorted_way() -> None:
         assert_same_forms(lambda f=function: f(z, label, margin=0.5), (z,), rtol=1e-7)
 
 
+def test_negatives_at_equal_distances_cost_the_same() -> None:
+    grid = torch.randint(3, (40, 2), generator=torch.Generator().manual_seed(52)).double()
+    label = numbers(53, 9, 40)
+    values = []
+    for blocks in (False, True):
+        with form(blocks):
+            values.append(lm.batch_semi_hard_triplet(grid, label, margin=3.0, reduction="none"))
+    torch.testing.assert_close(*values)
+
+
 @pytest.mark.parametrize("name", ["info_nce", "nt_xent", "sigmoid_contrastive", *LABELLED])
 def test_a_float32_batch_is_as_good_by_blocks(name: str) -> None:
     function = find(name).function

@@ -7,6 +7,7 @@ most a group's size for each row, come first. After that every pair of groups' r
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lossmith.kernels.contrastive.engine import ABSENT, Numbers, Optionals, Tensors, blocks
@@ -16,6 +17,8 @@ from lossmith.kernels.contrastive.groups import Sorted
 FAR = -ABSENT
 # Up to so many companions, a pass over the block for each is cheaper than to search and to sort.
 FEW = 16
+# Whole numbers up to here are exact in float32.
+EXACT = 1 << 24
 
 
 class Anchors:
@@ -38,6 +41,9 @@ class Anchors:
         self.there = (place < last.unsqueeze(1)) & (place != here)
         self.place = torch.where(self.there, place, here)
         self.near = torch.empty_like(self.place, dtype=self.rows.dtype)
+
+    def measure_companions(self) -> None:
+        """Distances to companions, where no block holds them anyway."""
         for start, stop in self.spans:
             low, high = self.sorted.band(start, stop)
             band = self.distances(start, stop, low, high)
@@ -47,10 +53,16 @@ class Anchors:
         self, start: int, stop: int, low: int, high: int, out: Tensor | None = None
     ) -> Tensor:
         """From rows start..stop to rows low..high."""
+        squared = self.squared_distances(start, stop, low, high, out)
+        return squared.sqrt_() if self.rooted else squared
+
+    def squared_distances(
+        self, start: int, stop: int, low: int, high: int, out: Tensor | None = None
+    ) -> Tensor:
+        """The same before the root."""
         some, others = self.rows[start:stop], self.rows[low:high]
         squared = torch.addmm(self.squares[low:high], some, others.T, alpha=-2.0, out=out)
-        squared.add_(self.squares[start:stop, None]).clamp_(min=0.0)
-        return squared.sqrt_() if self.rooted else squared
+        return squared.add_(self.squares[start:stop, None]).clamp_(min=0.0)
 
     def fill_companions(self, block: Tensor, start: int, stop: int, low: int, value: float) -> None:
         """Write over the pairs of one group, in a block whose columns begin at ``low``."""
@@ -75,23 +87,35 @@ class Anchors:
         self.made[low:high].addmm_(slope.T, some, alpha=-1.0)
         self.made[low:high].addcmul_(others, slope.sum(dim=0).unsqueeze(1))
 
-    def push_few(self, slope: Tensor, distance: Tensor, place: Tensor, start: int) -> None:
+    def push_few(self, slope: Tensor, distance: Tensor, place: Tensor) -> None:
         """The same for a few columns of each row, ``place``."""
+        if not place.numel():
+            return
         scale = slope / torch.where(distance > 0, distance, FAR) if self.rooted else 2.0 * slope
-        some = self.rows[start : start + len(slope)]
-        for column in range(slope.shape[1]):
-            index = place[:, column]
-            pull = (some - self.rows[index]).mul_(scale[:, column, None])
-            self.made[start : start + len(slope)] += pull
-            self.made.index_add_(0, index, pull, alpha=-1.0)
+        self.made.addcmul_(self.rows, scale.sum(dim=1, keepdim=True))
+        self.made -= F.embedding_bag(place, self.rows, mode="sum", per_sample_weights=scale)
+        # What a row is to those that chose it: pairs by the place they chose.
+        chosen, order = place.flatten().sort(stable=True)
+        here = torch.arange(len(self.rows), device=place.device)
+        weight = scale.flatten()[order]
+        self.made.addcmul_(
+            self.rows, torch.zeros_like(scale[:, :1]).index_add_(0, chosen, weight[:, None])
+        )
+        self.made -= F.embedding_bag(
+            order // place.shape[1],
+            self.rows,
+            torch.searchsorted(chosen, here),
+            mode="sum",
+            per_sample_weights=weight,
+        )
 
     def push_companions(self, slope: Tensor) -> None:
         """Carry the slope of every distance to a companion back to the rows."""
+        if slope.shape[1] <= FEW:
+            self.push_few(slope, self.near, self.place)
+            return
         for start, stop in self.spans:
-            place, near = self.place[start:stop], self.near[start:stop]
-            if slope.shape[1] <= FEW:
-                self.push_few(slope[start:stop], near, place, start)
-                continue
+            place = self.place[start:stop]
             low, high = self.sorted.band(start, stop)
             band = slope.new_zeros(stop - start, high - low)
             band.scatter_add_(1, place - low, slope[start:stop])
@@ -115,6 +139,7 @@ def all_hinges(
 ) -> tuple[Tensors, Tensors]:
     """The sum over positives p and negatives n of max(0, D(a, p) - D(a, n) + margin)."""
     anchors = Anchors(inputs, constants, numbers)
+    anchors.measure_companions()
     count = len(anchors.rows)
     limit = torch.where(anchors.there, anchors.near + anchors.margin, ABSENT)
     passes = _Passes(limit) if limit.shape[1] <= FEW else _Placed(limit)
@@ -241,49 +266,61 @@ def semi_hard_hinges(
     """The sum over positives p of max(0, D(a, p) - D(a, n) + margin), n the semi-hard one."""
     anchors = Anchors(inputs, constants, numbers)
     count, width = anchors.near.shape
-    cost, active = anchors.near.new_zeros(count), torch.zeros_like(anchors.near)
-    slope = None if hint is None else hint[anchors.sorted.order]
+    chosen, far = anchors.place.clone(), torch.zeros_like(anchors.near)
     if count:
-        space = cost.new_empty(2, anchors.spans[0][1], count)
+        space = far.new_empty(2, anchors.spans[0][1], count)
     for start, stop in anchors.spans:
         block, room = space[0, : stop - start], space[1, : stop - start]
-        anchors.distances(start, stop, 0, count, out=block)
-        anchors.fill_companions(block, start, stop, 0, -1.0)
-        farthest = block.argmax(dim=1, keepdim=True)
-        anchors.fill_companions(block, start, stop, 0, FAR)
-        near = anchors.near[start:stop]
-        chosen = (
-            _few_semi_hard(block, near, room, start) if width <= FEW else _semi_hard(block, near)
-        )
-        chosen = torch.where(block.gather(1, chosen) < 0.5 * FAR, chosen, farthest)
-        far = block.gather(1, chosen)
-        hinge = (near - far + anchors.margin).clamp_(min=0.0).mul_(anchors.there[start:stop])
-        # A row that has no negative finds a companion instead, at FAR: it costs nothing.
-        cost[start:stop] = hinge.sum(dim=1)
-        if slope is None:
-            continue
-        step = (hinge > 0).to(near.dtype).mul_(slope[start:stop, None])
-        active[start:stop] = step
-        if width <= FEW:
-            anchors.push_few(-step, far, chosen, start)
-        else:
-            change = torch.zeros_like(block).scatter_add_(1, chosen, -step)
-            anchors.push(change, block, start, 0)
-    total = anchors.spread(cost, len(inputs[0]))
-    if slope is None:
+        anchors.squared_distances(start, stop, 0, count, out=block)
+        place = anchors.place[start:stop]
+        near = anchors.near[start:stop] = block.gather(1, place)
+        block.scatter_(1, place, FAR)
+        here = _few_semi_hard(block, near, room, start) if width <= FEW else _semi_hard(block, near)
+        distance = block.gather(1, here)
+        missing = distance >= 0.5 * FAR
+        if bool(missing.any()):
+            farthest = room.copy_(block).scatter_(1, place, -1.0).argmax(dim=1, keepdim=True)
+            here = torch.where(missing, farthest, here)
+            # A row that has no negative finds a companion instead, at FAR: it costs nothing.
+            distance = block.gather(1, here)
+        chosen[start:stop], far[start:stop] = here, distance
+    if anchors.rooted:
+        anchors.near.sqrt_()
+        far.sqrt_()
+    hinge = (anchors.near - far + anchors.margin).clamp_(min=0.0).mul_(anchors.there)
+    total = anchors.spread(hinge.sum(dim=1), len(inputs[0]))
+    if hint is None:
         return [total], []
+    active = (hinge > 0).to(hinge.dtype).mul_(hint[anchors.sorted.order].unsqueeze(1))
+    if width <= FEW:
+        anchors.push_few(-active, far, chosen)
+    else:
+        for start, stop in anchors.spans:
+            block, change = space[0, : stop - start], space[1, : stop - start]
+            anchors.distances(start, stop, 0, count, out=block)
+            change.zero_().scatter_add_(1, chosen[start:stop], -active[start:stop])
+            anchors.push(change, block, start, 0)
     anchors.push_companions(active)
     return [total], [anchors.gradient(inputs[0])]
 
 
 def _few_semi_hard(block: Tensor, near: Tensor, room: Tensor, start: int) -> Tensor:
     itself = torch.arange(start, start + len(block), device=block.device)
+    column = torch.arange(block.shape[1], device=block.device, dtype=block.dtype)
     found = []
     for k in range(near.shape[1]):
         # Those nearer than the positive move behind all others.
-        torch.sub(near[:, k, None], block, out=room).mul_(STEEP).clamp_(0.0, STEEP)
-        nearest, index = room.add_(block).min(dim=1)
-        found.append(torch.where(nearest < 0.5 * FAR, index, itself))
+        torch.lt(block, near[:, k, None], out=room)
+        torch.add(block, room, alpha=FAR, out=room)
+        nearest = room.amin(dim=1)
+        # Where it stands: faster than a minimum that remembers, if it stands once.
+        torch.eq(room, nearest[:, None], out=room)
+        index = (room @ column).long()
+        there = nearest < 0.5 * FAR
+        once = (room.sum(dim=1) == 1.0) | ~there
+        if not bool(once.all()) or block.shape[1] > EXACT:
+            index = room.argmax(dim=1)
+        found.append(torch.where(there, index, itself))
     return torch.stack(found, dim=1)
 
 
