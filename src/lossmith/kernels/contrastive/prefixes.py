@@ -84,7 +84,7 @@ class _PrefixCosts:
         for start, stop in strips.spans:
             strips.begin(start, stop)
             for p in range(own.shape[1]):
-                mass, top = strips.exponentials(p)
+                mass, top, moment = strips.exponentials(p)
                 gap = top + log_of(mass) - own[start:stop, p]
                 cost[start:stop, p] = softplus(gap)
                 if slope is None:
@@ -92,7 +92,7 @@ class _PrefixCosts:
                 down = slope[start:stop, p] * gap.sigmoid()
                 made[4][start:stop, p] = -down
                 scale = down / torch.where(mass > 0, mass, 1.0)
-                by_row, by_column = strips.slopes_of_lengths(p, scale)
+                by_row, by_column = strips.slopes_of_lengths(p, scale, moment)
                 made[2][start:stop, p] = by_row
                 made[3][:, p] += by_column
             if slope is not None:
@@ -156,10 +156,12 @@ class _Strips:
         size = self.stop - self.start
         return self.space[use, low * size : high * size].view(size, high - low)
 
-    def exponentials(self, p: int) -> tuple[Tensor, Tensor]:
-        """Their sum over each row, and the logarithm of what they were divided by."""
+    def exponentials(self, p: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Their sum over each row, the logarithm of what they were divided by, and the sum of
+        their products with the scores.
+        """
         left, right = self.left[p, self.start : self.stop, None], self.right[p]
-        mass = self.some.new_zeros(len(self.some))
+        mass, moment = self.some.new_zeros(2, len(self.some))
         top = torch.zeros_like(mass) if self.near else torch.full_like(mass, ABSENT)
         for low, high in self.tiles:
             total, score, power = (self._tile(use, low, high) for use in (0, 1, 2 + p))
@@ -174,31 +176,33 @@ class _Strips:
                 own.diagonal().fill_(ABSENT)
             if self.near:
                 mass += torch.exp2(score, out=power).sum(dim=1)
+                self._weigh(moment, score, power, low, high)
             else:
                 top = torch.maximum(top, score.amax(dim=1))
         if not self.near:
             for low, high in self.tiles:
                 score, power = (self._tile(use, low, high) for use in (1, 2 + p))
                 mass += torch.sub(score, top[:, None], out=power).exp2_().sum(dim=1)
-        return mass, top / LOG2_E
+                self._weigh(moment, score, power, low, high)
+        return mass, top / LOG2_E, moment
 
-    def slopes_of_lengths(self, p: int, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _weigh(self, moment: Tensor, score: Tensor, power: Tensor, low: int, high: int) -> None:
+        """The scores times their exponentials, in place, and the sums of each row."""
+        if self.bias is not None:
+            score.sub_(self.bias[low:high])
+        moment += score.mul_(power).sum(dim=1)
+
+    def slopes_of_lengths(self, p: int, scale: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes in the factors of rows and columns, ``scale`` being that of an exponential.
 
         The score is a product with the factors, so its own size is their slope.
         """
-        by_row = torch.zeros_like(scale)
         by_column = scale.new_empty(len(self.keys))
         for low, high in self.tiles:
-            score, power = (self._tile(use, low, high) for use in (1, 2 + p))
-            if self.bias is not None:
-                score.sub_(self.bias[low:high])
-            score.mul_(power)
-            by_row += score.sum(dim=1)
-            torch.mv(score.T, scale, out=by_column[low:high])
+            torch.mv(self._tile(1, low, high).T, scale, out=by_column[low:high])
         self.scales.append(scale * self.left[p, self.start : self.stop] / LOG2_E)
         left, right = self.lengths[0][self.start : self.stop, p], self.lengths[1][:, p]
-        return by_row * scale / (left * LOG2_E), by_column / (right * LOG2_E)
+        return moment * scale / (left * LOG2_E), by_column / (right * LOG2_E)
 
     def push(self, queries: Tensor, keys: Tensor) -> None:
         """The gradients of the strip's queries, and what it adds to that of the keys, turned."""
