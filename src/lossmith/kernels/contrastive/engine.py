@@ -133,9 +133,12 @@ def blocks(rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + SWITCH.rows, rows)) for start in range(0, rows, SWITCH.rows)]
 
 
-def tiles(start: int, stop: int, first: int = 0) -> list[tuple[int, int]]:
-    """The columns start..stop in parts of like width, the first not narrower than ``first``."""
-    parts = max(1, -(-(stop - start) // SWITCH.columns))
+def tiles(start: int, stop: int, first: int = 0, wide: int = 1) -> list[tuple[int, int]]:
+    """The columns start..stop in parts of like width, the first not narrower than ``first``.
+
+    ``wide``: how many times the usual width they may have.
+    """
+    parts = max(1, -(-(stop - start) // (wide * SWITCH.columns)))
     edges = [start + (stop - start) * part // parts for part in range(1, parts)]
     edges = [start, *(edge for edge in edges if edge >= start + first), stop]
     return list(pairwise(edges))

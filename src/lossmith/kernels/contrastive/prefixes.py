@@ -78,8 +78,9 @@ class _PrefixCosts:
         slope = None if hint is None else hint.view(own.shape)
         cost = torch.empty_like(own)
         # The keys' gradient with its coordinates first: so its products take less time.
-        made = [] if hint is None else [torch.zeros_like(x) for x in (*inputs[:1], inputs[1].T)]
-        made += [] if hint is None else [torch.zeros_like(x) for x in inputs[2:]]
+        made = [] if hint is None else [torch.zeros_like(x) for x in inputs]
+        if made:
+            made[1] = inputs[1].new_zeros(inputs[1].shape[::-1])
         strips = _Strips(inputs, constants[0], _chunks(numbers))
         for start, stop in strips.spans:
             strips.begin(start, stop)
@@ -121,17 +122,25 @@ class _Strips:
     A strip is a row of tiles, each with its numbers side by side.
     """
 
+    # A tile takes four products of few coordinates and as many times the operations on it: wider
+    # ones leave the nearest cache, but narrower ones spend the time on starting operations.
+    WIDE = 2
+
     def __init__(self, inputs: Tensors, bias: Tensor | None, chunks: list[slice]) -> None:
         self.queries, self.keys, left, right, _ = inputs
         self.chunks, self.lengths = chunks, (left, right)
         self.near = self._bounded(left, right, bias)
         # Rows of numbers for each prefix, scores as powers of 2.
         self.bias = None if bias is None else bias * LOG2_E
-        self.left, self.right = (left * LOG2_E).T.contiguous(), right.T.contiguous()
-        self.columns = [self.keys[:, chunk].contiguous() for chunk in chunks]
+        self.left, right = (left * LOG2_E).T.contiguous(), right.T.contiguous()
         self.spans = blocks(len(self.queries))
-        self.tiles = tiles(0, len(self.keys))
+        self.tiles = list(enumerate(tiles(0, len(self.keys), wide=self.WIDE)))
         self.space = left.new_empty(len(chunks) + 2, self.spans[0][1] * len(self.keys))
+        # Views that every strip takes; to make one takes as long as an operation on a small tile.
+        columns = [self.keys[:, chunk].contiguous() for chunk in chunks]
+        self.right = [[row[low:high] for _, (low, high) in self.tiles] for row in right]
+        self.columns = [[some[low:high] for _, (low, high) in self.tiles] for some in columns]
+        self.rooms: list[list[Tensor]] = []
         self.scales: list[Tensor] = []
 
     def _bounded(self, left: Tensor, right: Tensor, bias: Tensor | None) -> bool:
@@ -150,24 +159,27 @@ class _Strips:
         """Go on to the next rows."""
         self.start, self.stop = start, stop
         self.some = self.queries[start:stop]
+        self.parts = [self.some[:, chunk] for chunk in self.chunks]
         self.scales = []
-
-    def _tile(self, use: int, low: int, high: int) -> Tensor:
-        size = self.stop - self.start
-        return self.space[use, low * size : high * size].view(size, high - low)
+        size = stop - start
+        if not self.rooms or len(self.rooms[0][0]) != size:
+            self.rooms = [
+                [use[low * size : high * size].view(size, -1) for use in self.space]
+                for _, (low, high) in self.tiles
+            ]
 
     def exponentials(self, p: int) -> tuple[Tensor, Tensor, Tensor]:
         """Their sum over each row, the logarithm of what they were divided by, and the sum of
         their products with the scores.
         """
-        left, right = self.left[p, self.start : self.stop, None], self.right[p]
+        left = self.left[p, self.start : self.stop, None]
         mass, moment = self.some.new_zeros(2, len(self.some))
         top = torch.zeros_like(mass) if self.near else torch.full_like(mass, ABSENT)
-        for low, high in self.tiles:
-            total, score, power = (self._tile(use, low, high) for use in (0, 1, 2 + p))
-            columns = self.columns[p][low:high].T
-            total.addmm_(self.some[:, self.chunks[p]], columns, beta=float(p > 0))
-            torch.mul(left, right[low:high], out=score).mul_(total)
+        for tile, (low, high) in self.tiles:
+            total, score, *powers = self.rooms[tile]
+            power = powers[p]
+            total.addmm_(self.parts[p], self.columns[p][tile].T, beta=float(p > 0))
+            torch.mul(left, self.right[p][tile], out=score).mul_(total)
             if self.bias is not None:
                 score.add_(self.bias[low:high])
             if low < self.stop and high > self.start:  # a query's own key
@@ -180,8 +192,8 @@ class _Strips:
             else:
                 top = torch.maximum(top, score.amax(dim=1))
         if not self.near:
-            for low, high in self.tiles:
-                score, power = (self._tile(use, low, high) for use in (1, 2 + p))
+            for tile, (low, high) in self.tiles:
+                score, power = self.rooms[tile][1], self.rooms[tile][2 + p]
                 mass += torch.sub(score, top[:, None], out=power).exp2_().sum(dim=1)
                 self._weigh(moment, score, power, low, high)
         return mass, top / LOG2_E, moment
@@ -198,24 +210,26 @@ class _Strips:
         The score is a product with the factors, so its own size is their slope.
         """
         by_column = scale.new_empty(len(self.keys))
-        for low, high in self.tiles:
-            torch.mv(self._tile(1, low, high).T, scale, out=by_column[low:high])
+        for tile, (low, high) in self.tiles:
+            torch.mv(self.rooms[tile][1].T, scale, out=by_column[low:high])
         self.scales.append(scale * self.left[p, self.start : self.stop] / LOG2_E)
         left, right = self.lengths[0][self.start : self.stop, p], self.lengths[1][:, p]
         return moment * scale / (left * LOG2_E), by_column / (right * LOG2_E)
 
     def push(self, queries: Tensor, keys: Tensor) -> None:
         """The gradients of the strip's queries, and what it adds to that of the keys, turned."""
-        turned = self.some.T
-        for low, high in self.tiles:
-            made, factor = None, self._tile(1, low, high)
+        scales = [scale.unsqueeze(1) for scale in self.scales]
+        targets = [(queries[:, chunk], keys[chunk]) for chunk in self.chunks]
+        turned = [part.T for part in self.parts]
+        for tile, (low, high) in self.tiles:
+            _, factor, *powers = self.rooms[tile]
+            made = None
             for p in reversed(range(len(self.chunks))):
-                power, chunk = self._tile(2 + p, low, high), self.chunks[p]
-                torch.mul(self.scales[p][:, None], self.right[p, low:high], out=factor)
+                torch.mul(scales[p], self.right[p][tile], out=factor)
                 # What a longer prefix passes on goes through the shorter ones' coordinates too.
-                made = power.mul_(factor) if made is None else made.addcmul_(power, factor)
-                queries[:, chunk].addmm_(made, self.columns[p][low:high])
-                keys[chunk, low:high].addmm_(turned[chunk], made)
+                made = powers[p].mul_(factor) if made is None else made.addcmul_(powers[p], factor)
+                targets[p][0].addmm_(made, self.columns[p][tile])
+                targets[p][1][:, low:high].addmm_(turned[p], made)
 
 
 statistic("prefix_costs", _PrefixCosts())
