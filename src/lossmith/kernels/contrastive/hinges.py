@@ -282,13 +282,15 @@ def semi_hard_hinges(
     anchors = Anchors(inputs, constants, numbers)
     count, width = anchors.near.shape
     chosen, far = anchors.place.clone(), torch.zeros_like(anchors.near)
+    hinge = torch.zeros_like(far)
+    slope = None if hint is None else hint[anchors.sorted.order].unsqueeze(1)
     if count:
         space = far.new_empty(2, anchors.spans[0][1], count)
     for start, stop in anchors.spans:
         block, room = space[0, : stop - start], space[1, : stop - start]
         anchors.squared_distances(start, stop, 0, count, out=block)
         place = anchors.place[start:stop]
-        near = anchors.near[start:stop] = block.gather(1, place)
+        near = block.gather(1, place)
         block.scatter_(1, place, FAR).diagonal(offset=start).fill_(FAR)
         here = _few_semi_hard(block, near, room, start) if width <= FEW else _semi_hard(block, near)
         distance = block.gather(1, here)
@@ -299,23 +301,21 @@ def semi_hard_hinges(
             here = torch.where(missing, farthest, here)
             # A row that has no negative finds a companion instead, at FAR: it costs nothing.
             distance = block.gather(1, here)
-        chosen[start:stop], far[start:stop] = here, distance
-    if anchors.rooted:
-        anchors.near.sqrt_()
-        far.sqrt_()
-    hinge = (anchors.near - far + anchors.margin).clamp_(min=0.0).mul_(anchors.there)
+        if anchors.rooted:
+            near, distance = near.sqrt_(), distance.sqrt_()
+        chosen[start:stop], far[start:stop], anchors.near[start:stop] = here, distance, near
+        hinge[start:stop] = (near - distance + anchors.margin).clamp_(min=0.0)
+        hinge[start:stop] *= anchors.there[start:stop]
+        if slope is not None and width > FEW:
+            step = (hinge[start:stop] > 0).to(near.dtype).mul_(slope[start:stop])
+            change = room.zero_().scatter_add_(1, here, -step)
+            anchors.push(change, block.sqrt_() if anchors.rooted else block, start, 0)
     total = anchors.spread(hinge.sum(dim=1), len(inputs[0]))
-    if hint is None:
+    if slope is None:
         return [total], []
-    active = (hinge > 0).to(hinge.dtype).mul_(hint[anchors.sorted.order].unsqueeze(1))
+    active = (hinge > 0).to(hinge.dtype).mul_(slope)
     if width <= FEW:
         anchors.push_few(-active, far, chosen)
-    else:
-        for start, stop in anchors.spans:
-            block, change = space[0, : stop - start], space[1, : stop - start]
-            anchors.distances(start, stop, 0, count, out=block)
-            change.zero_().scatter_add_(1, chosen[start:stop], -active[start:stop])
-            anchors.push(change, block, start, 0)
     anchors.push_companions(active)
     return [total], [anchors.gradient(inputs[0])]
 
