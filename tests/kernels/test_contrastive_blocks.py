@@ -27,12 +27,12 @@ LABELLED = (
 
 
 @contextmanager
-def form(blocks: bool) -> Iterator[None]:
-    """One of the two forms, whatever the size."""
+def form(blocks: bool, rows: int = 4) -> Iterator[None]:
+    """One of the two forms, whatever the size; a tile has fewer columns than a block has rows."""
     switch = engine.SWITCH
     before = replace(switch)
     switch.entries = 0 if blocks else 1 << 62
-    switch.rows = 4
+    switch.rows, switch.columns = rows, 3
     try:
         yield
     finally:
@@ -53,12 +53,12 @@ def numbers(seed: int, high: int, *shape: int) -> Tensor:
 
 
 def assert_same_forms(
-    call: Callable[[], Tensor], inputs: tuple[Tensor, ...], rtol: float = 1e-9
+    call: Callable[[], Tensor], inputs: tuple[Tensor, ...], rtol: float = 1e-9, rows: int = 4
 ) -> None:
     """Equal values and gradients, for the sum and for slopes of any kind."""
     results = []
     for blocks in (False, True):
-        with form(blocks):
+        with form(blocks, rows):
             value = call()
             direction = torch.arange(1.0, value.numel() + 1, dtype=value.dtype)
             loss = (value * direction.reshape(value.shape)).sum()
@@ -173,12 +173,48 @@ def test_labelled(name: str, labels: int, reduction: str) -> None:
             assert_same_forms(lambda known=known: function(z, label, **known), (z,), rtol=1e-7)
 
 
+@pytest.mark.parametrize("rows", [6, 16, 64])
+@pytest.mark.parametrize("sharp", [False, True])
+def test_companions_in_tables_and_in_bands(rows: int, sharp: bool) -> None:
+    """Groups of up to a block's rows are tables; sharp: exponents that need their maximum off."""
+    z = random(44, 60, WIDTH)
+    label = torch.cat([numbers(45, 12, 40), torch.full((20,), 99)])[
+        torch.randperm(60, generator=torch.Generator().manual_seed(46))
+    ]
+    known: list[tuple[str, dict[str, Any]]] = [
+        ("circle", {"gamma": 300.0 if sharp else 80.0}),
+        ("circle", {"margin": 0.0, "gamma": 300.0 if sharp else 9.0}),
+        ("multi_similarity", {"beta": 90.0 if sharp else 50.0}),
+        ("multi_similarity", {"beta": 90.0 if sharp else 5.0, "mining_margin": None}),
+        ("sup_con", {"temperature": 0.01 if sharp else 0.1}),
+    ]
+    for mask in (torch.ones_like(label) > 0, label != 99):
+        for name, knobs in known:
+            function = find(name).function
+            assert_same_forms(
+                lambda f=function, k=knobs, m=mask: f(z, label, mask=m, reduction="none", **k),
+                (z,),
+                rtol=1e-7,
+                rows=rows,
+            )
+
+
 def test_many_companions_take_the_sorted_way() -> None:
     """More positives than a pass each would serve."""
     z, label = random(50, 60, WIDTH), numbers(51, 2, 60)
     for name in ("batch_all_triplet", "batch_semi_hard_triplet"):
         function = find(name).function
         assert_same_forms(lambda f=function: f(z, label, margin=0.5), (z,), rtol=1e-7)
+
+
+def test_negatives_at_equal_distances_cost_the_same() -> None:
+    grid = torch.randint(3, (40, 2), generator=torch.Generator().manual_seed(52)).double()
+    label = numbers(53, 9, 40)
+    values = []
+    for blocks in (False, True):
+        with form(blocks):
+            values.append(lm.batch_semi_hard_triplet(grid, label, margin=3.0, reduction="none"))
+    torch.testing.assert_close(*values)
 
 
 @pytest.mark.parametrize("name", ["info_nce", "nt_xent", "sigmoid_contrastive", *LABELLED])
@@ -257,9 +293,10 @@ def test_the_blocks_work_under_torch_func() -> None:
             torch.testing.assert_close(gradients[i], wanted)
 
 
-def test_matryoshka_is_the_mean_over_the_prefixes() -> None:
+@pytest.mark.parametrize("temperature", [0.2, 0.01])
+def test_matryoshka_is_the_mean_over_the_prefixes(temperature: float) -> None:
     q, p = random(110, ROWS, WIDTH), random(111, ROWS, WIDTH)
-    t = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+    t = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(ROWS, dtype=torch.float64)
     for reduction in ("none", "mean"):
         for mask in (None, some(112)):

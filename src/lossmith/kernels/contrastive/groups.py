@@ -59,6 +59,21 @@ class Sorted(NamedTuple):
         last = torch.searchsorted(ordered, ordered, right=True)
         return Sorted(order, ordered, first, last)
 
+    @property
+    def largest(self) -> int:
+        """How many rows the largest group has."""
+        return int((self.last - self.first).amax()) if len(self.order) else 0
+
     def band(self, start: int, stop: int) -> tuple[int, int]:
         """The columns that hold every companion of rows ``start`` to ``stop``."""
         return int(self.first[start]), int(self.last[stop - 1])
+
+    def whole_groups(self, rows: int) -> list[tuple[int, int]]:
+        """Blocks of at most so many rows that split no group; none may be larger."""
+        first, count = self.first.tolist(), len(self.order)
+        spans, start = [], 0
+        while start < count:
+            stop = count if start + rows >= count else first[start + rows]
+            spans.append((start, stop))
+            start = stop
+        return spans

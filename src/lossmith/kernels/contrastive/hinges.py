@@ -7,15 +7,26 @@ most a group's size for each row, come first. After that every pair of groups' r
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lossmith.kernels.contrastive.engine import ABSENT, Numbers, Optionals, Tensors, blocks
+from lossmith.kernels.contrastive.engine import (
+    ABSENT,
+    SWITCH,
+    Numbers,
+    Optionals,
+    Tensors,
+    blocks,
+    tiles,
+)
 from lossmith.kernels.contrastive.exclusion import STEEP
 from lossmith.kernels.contrastive.groups import Sorted
 
 FAR = -ABSENT
 # Up to so many companions, a pass over the block for each is cheaper than to search and to sort.
 FEW = 16
+# Whole numbers up to here are exact in float32.
+EXACT = 1 << 24
 
 
 class Anchors:
@@ -32,12 +43,16 @@ class Anchors:
         count = len(self.rows)
         self.spans = blocks(count)
         first, last = self.sorted.first, self.sorted.last
-        width = int((last - first).amax()) if count else 0
         here = torch.arange(count, device=first.device).unsqueeze(1)
+        width = max(self.sorted.largest - 1, 1)
         place = first.unsqueeze(1) + torch.arange(width, device=first.device)
-        self.there = (place < last.unsqueeze(1)) & (place != here)
+        place += place >= here  # a row is no companion of its own
+        self.there = place < last.unsqueeze(1)
         self.place = torch.where(self.there, place, here)
         self.near = torch.empty_like(self.place, dtype=self.rows.dtype)
+
+    def measure_companions(self) -> None:
+        """Distances to companions, where no block holds them anyway."""
         for start, stop in self.spans:
             low, high = self.sorted.band(start, stop)
             band = self.distances(start, stop, low, high)
@@ -47,18 +62,24 @@ class Anchors:
         self, start: int, stop: int, low: int, high: int, out: Tensor | None = None
     ) -> Tensor:
         """From rows start..stop to rows low..high."""
+        squared = self.squared_distances(start, stop, low, high, out)
+        return squared.sqrt_() if self.rooted else squared
+
+    def squared_distances(
+        self, start: int, stop: int, low: int, high: int, out: Tensor | None = None
+    ) -> Tensor:
+        """The same before the root."""
         some, others = self.rows[start:stop], self.rows[low:high]
         squared = torch.addmm(self.squares[low:high], some, others.T, alpha=-2.0, out=out)
-        squared.add_(self.squares[start:stop, None]).clamp_(min=0.0)
-        return squared.sqrt_() if self.rooted else squared
+        return squared.add_(self.squares[start:stop, None]).clamp_(min=0.0)
 
     def fill_companions(self, block: Tensor, start: int, stop: int, low: int, value: float) -> None:
         """Write over the pairs of one group, in a block whose columns begin at ``low``."""
         first, last = self.sorted.band(start, stop)
-        first = max(first, low)
-        group = self.sorted.group
-        same = group[start:stop, None] == group[first:last]
-        block[:, first - low : last - low].masked_fill_(same, value)
+        first, last = max(first, low), min(last, low + block.shape[1])
+        if first < last:
+            same = self.sorted.group[start:stop, None] == self.sorted.group[first:last]
+            block[:, first - low : last - low].masked_fill_(same, value)
 
     def push(self, slope: Tensor, distance: Tensor, start: int, low: int) -> None:
         """Carry the slope of a block of distances (spoiled on the way) back to the rows."""
@@ -75,23 +96,35 @@ class Anchors:
         self.made[low:high].addmm_(slope.T, some, alpha=-1.0)
         self.made[low:high].addcmul_(others, slope.sum(dim=0).unsqueeze(1))
 
-    def push_few(self, slope: Tensor, distance: Tensor, place: Tensor, start: int) -> None:
+    def push_few(self, slope: Tensor, distance: Tensor, place: Tensor) -> None:
         """The same for a few columns of each row, ``place``."""
+        if not place.numel():
+            return
         scale = slope / torch.where(distance > 0, distance, FAR) if self.rooted else 2.0 * slope
-        some = self.rows[start : start + len(slope)]
-        for column in range(slope.shape[1]):
-            index = place[:, column]
-            pull = (some - self.rows[index]).mul_(scale[:, column, None])
-            self.made[start : start + len(slope)] += pull
-            self.made.index_add_(0, index, pull, alpha=-1.0)
+        self.made.addcmul_(self.rows, scale.sum(dim=1, keepdim=True))
+        self.made -= F.embedding_bag(place, self.rows, mode="sum", per_sample_weights=scale)
+        # What a row is to those that chose it: pairs by the place they chose.
+        chosen, order = place.flatten().sort(stable=True)
+        here = torch.arange(len(self.rows), device=place.device)
+        weight = scale.flatten()[order]
+        self.made.addcmul_(
+            self.rows, torch.zeros_like(scale[:, :1]).index_add_(0, chosen, weight[:, None])
+        )
+        self.made -= F.embedding_bag(
+            order // place.shape[1],
+            self.rows,
+            torch.searchsorted(chosen, here),
+            mode="sum",
+            per_sample_weights=weight,
+        )
 
     def push_companions(self, slope: Tensor) -> None:
         """Carry the slope of every distance to a companion back to the rows."""
+        if slope.shape[1] <= FEW:
+            self.push_few(slope, self.near, self.place)
+            return
         for start, stop in self.spans:
-            place, near = self.place[start:stop], self.near[start:stop]
-            if slope.shape[1] <= FEW:
-                self.push_few(slope[start:stop], near, place, start)
-                continue
+            place = self.place[start:stop]
             low, high = self.sorted.band(start, stop)
             band = slope.new_zeros(stop - start, high - low)
             band.scatter_add_(1, place - low, slope[start:stop])
@@ -115,26 +148,32 @@ def all_hinges(
 ) -> tuple[Tensors, Tensors]:
     """The sum over positives p and negatives n of max(0, D(a, p) - D(a, n) + margin)."""
     anchors = Anchors(inputs, constants, numbers)
+    anchors.measure_companions()
     count = len(anchors.rows)
     limit = torch.where(anchors.there, anchors.near + anchors.margin, ABSENT)
     passes = _Passes(limit) if limit.shape[1] <= FEW else _Placed(limit)
     cost, active = limit.new_zeros(count), torch.zeros_like(limit)
     slope = None if hint is None else hint[anchors.sorted.order]
     if count:
-        space = limit.new_empty(3, anchors.spans[0][1] * count)
+        largest = anchors.spans[0][1]
+        space = limit.new_empty(3, largest * min(count, 2 * max(largest, SWITCH.columns)))
     for start, stop in anchors.spans:
-        size, width = stop - start, count - start
-        block, change, room = (s[: size * width].view(size, width) for s in space)
-        anchors.distances(start, stop, start, count, out=block)
-        anchors.fill_companions(block, start, stop, start, FAR)
-        change.zero_()
-        passes.rows(block, start, stop, cost, active, slope, change, room)
-        if stop < count:
+        size = stop - start
+        for low, high in tiles(start, count, size):
+            shape = size, high - low
+            block, change, room = (s[: size * (high - low)].view(shape) for s in space)
+            anchors.distances(start, stop, low, high, out=block)
+            anchors.fill_companions(block, start, stop, low, FAR)
+            change.zero_()
+            passes.rows(block, start, stop, cost, active, slope, change, room)
             # The columns of the strip's own rows were anchors already.
-            inner = room.view(-1)[: size * (count - stop)].view(size, count - stop)
-            passes.columns(block[:, size:], stop, cost, active, slope, change[:, size:], inner)
-        if slope is not None:
-            anchors.push(change, block, start, start)
+            beyond = max(stop - low, 0)
+            if low + beyond < high:
+                inner = room.view(-1)[: size * (high - low - beyond)].view(size, -1)
+                others = block[:, beyond:], low + beyond
+                passes.columns(*others, cost, active, slope, change[:, beyond:], inner)
+            if slope is not None:
+                anchors.push(change, block, start, low)
     total = anchors.spread(cost, len(inputs[0]))
     if slope is None:
         return [total], []
@@ -177,13 +216,14 @@ class _Passes:
         change: Tensor,
         room: Tensor,
     ) -> None:
+        stop, ones = start + block.shape[1], block.new_ones(len(block))
         for k in range(self.limit.shape[1]):
-            excess = torch.sub(self.limit[start:, k], block, out=room)
-            cost[start:] += excess.clamp_(min=0.0).sum(dim=0)
+            excess = torch.sub(self.limit[start:stop, k], block, out=room)
+            cost[start:stop].addmv_(excess.clamp_(min=0.0).T, ones)  # faster than down the columns
             if slope is not None:
                 hit = excess.mul_(STEEP).clamp_(max=1.0)
-                active[start:, k] += hit.sum(dim=0)
-                change.addcmul_(hit, slope[start:].expand_as(hit), value=-1.0)
+                active[start:stop, k] += hit.T @ ones
+                change.addcmul_(hit, slope[start:stop].expand_as(hit), value=-1.0)
 
 
 class _Placed:
@@ -232,7 +272,7 @@ class _Placed:
         room: Tensor,
     ) -> None:
         turned = block.T.contiguous()
-        self.rows(turned, start, len(self.limit), cost, active, slope, change.T, room)
+        self.rows(turned, start, start + len(turned), cost, active, slope, change.T, room)
 
 
 def semi_hard_hinges(
@@ -241,49 +281,62 @@ def semi_hard_hinges(
     """The sum over positives p of max(0, D(a, p) - D(a, n) + margin), n the semi-hard one."""
     anchors = Anchors(inputs, constants, numbers)
     count, width = anchors.near.shape
-    cost, active = anchors.near.new_zeros(count), torch.zeros_like(anchors.near)
-    slope = None if hint is None else hint[anchors.sorted.order]
+    chosen, far = anchors.place.clone(), torch.zeros_like(anchors.near)
+    hinge = torch.zeros_like(far)
+    slope = None if hint is None else hint[anchors.sorted.order].unsqueeze(1)
     if count:
-        space = cost.new_empty(2, anchors.spans[0][1], count)
+        space = far.new_empty(2, anchors.spans[0][1], count)
     for start, stop in anchors.spans:
         block, room = space[0, : stop - start], space[1, : stop - start]
-        anchors.distances(start, stop, 0, count, out=block)
-        anchors.fill_companions(block, start, stop, 0, -1.0)
-        farthest = block.argmax(dim=1, keepdim=True)
-        anchors.fill_companions(block, start, stop, 0, FAR)
-        near = anchors.near[start:stop]
-        chosen = (
-            _few_semi_hard(block, near, room, start) if width <= FEW else _semi_hard(block, near)
-        )
-        chosen = torch.where(block.gather(1, chosen) < 0.5 * FAR, chosen, farthest)
-        far = block.gather(1, chosen)
-        hinge = (near - far + anchors.margin).clamp_(min=0.0).mul_(anchors.there[start:stop])
-        # A row that has no negative finds a companion instead, at FAR: it costs nothing.
-        cost[start:stop] = hinge.sum(dim=1)
-        if slope is None:
-            continue
-        step = (hinge > 0).to(near.dtype).mul_(slope[start:stop, None])
-        active[start:stop] = step
-        if width <= FEW:
-            anchors.push_few(-step, far, chosen, start)
-        else:
-            change = torch.zeros_like(block).scatter_add_(1, chosen, -step)
-            anchors.push(change, block, start, 0)
-    total = anchors.spread(cost, len(inputs[0]))
+        anchors.squared_distances(start, stop, 0, count, out=block)
+        place = anchors.place[start:stop]
+        near = block.gather(1, place)
+        block.scatter_(1, place, FAR).diagonal(offset=start).fill_(FAR)
+        here = _few_semi_hard(block, near, room, start) if width <= FEW else _semi_hard(block, near)
+        distance = block.gather(1, here)
+        missing = distance >= 0.5 * FAR
+        if bool(missing.any()):
+            room.copy_(block).scatter_(1, place, -1.0).diagonal(offset=start).fill_(-1.0)
+            farthest = room.argmax(dim=1, keepdim=True)
+            here = torch.where(missing, farthest, here)
+            # A row that has no negative finds a companion instead, at FAR: it costs nothing.
+            distance = block.gather(1, here)
+        if anchors.rooted:
+            near, distance = near.sqrt_(), distance.sqrt_()
+        chosen[start:stop], far[start:stop], anchors.near[start:stop] = here, distance, near
+        hinge[start:stop] = (near - distance + anchors.margin).clamp_(min=0.0)
+        hinge[start:stop] *= anchors.there[start:stop]
+        if slope is not None and width > FEW:
+            step = (hinge[start:stop] > 0).to(near.dtype).mul_(slope[start:stop])
+            change = room.zero_().scatter_add_(1, here, -step)
+            anchors.push(change, block.sqrt_() if anchors.rooted else block, start, 0)
+    total = anchors.spread(hinge.sum(dim=1), len(inputs[0]))
     if slope is None:
         return [total], []
+    active = (hinge > 0).to(hinge.dtype).mul_(slope)
+    if width <= FEW:
+        anchors.push_few(-active, far, chosen)
     anchors.push_companions(active)
     return [total], [anchors.gradient(inputs[0])]
 
 
 def _few_semi_hard(block: Tensor, near: Tensor, room: Tensor, start: int) -> Tensor:
     itself = torch.arange(start, start + len(block), device=block.device)
+    column = torch.arange(block.shape[1], device=block.device, dtype=block.dtype)
     found = []
     for k in range(near.shape[1]):
         # Those nearer than the positive move behind all others.
-        torch.sub(near[:, k, None], block, out=room).mul_(STEEP).clamp_(0.0, STEEP)
-        nearest, index = room.add_(block).min(dim=1)
-        found.append(torch.where(nearest < 0.5 * FAR, index, itself))
+        torch.lt(block, near[:, k, None], out=room)
+        torch.add(block, room, alpha=FAR, out=room)
+        nearest = room.amin(dim=1)
+        # Where it stands: faster than a minimum that remembers, if it stands once.
+        torch.eq(room, nearest[:, None], out=room)
+        index = (room @ column).long()
+        there = nearest < 0.5 * FAR
+        once = (room.sum(dim=1) == 1.0) | ~there
+        if not bool(once.all()) or block.shape[1] > EXACT:
+            index = room.argmax(dim=1)
+        found.append(torch.where(there, index, itself))
     return torch.stack(found, dim=1)
 
 

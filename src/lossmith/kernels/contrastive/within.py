@@ -1,7 +1,6 @@
-"""Sums over the other rows of one set of embeddings, whose similarities are symmetric.
+"""Sums over the other rows of one labelled set of embeddings, whose similarities are symmetric.
 
-Pairs of different groups take the upper triangle of the matrix alone: each block of it serves its
-rows and its columns. Pairs of one group lie in a band once rows are sorted by group.
+Rows are sorted by group. Pairs of different groups take the upper triangle of the matrix alone.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lossmith.kernels.contrastive.candidates import LOG2_E, bounded, log_of, middle_of
+from lossmith.kernels.contrastive import near
+from lossmith.kernels.contrastive.companions import MOST, Bands, Table
 from lossmith.kernels.contrastive.engine import (
     ABSENT,
     SWITCH,
@@ -22,354 +22,168 @@ from lossmith.kernels.contrastive.engine import (
     evaluate,
     statistic,
 )
-from lossmith.kernels.contrastive.exclusion import STEEP
+from lossmith.kernels.contrastive.far import Far
 from lossmith.kernels.contrastive.groups import NOBODY, Sorted
+from lossmith.kernels.contrastive.near import Near
+from lossmith.kernels.contrastive.transform import PLAIN, Transform
 
-Span = tuple[int, int]
+
+class Masses(NamedTuple):
+    """Of each row ``(N,)``; without a pair the log masses are near -1e30."""
+
+    others: Tensor  # log-sum-exp over the rows of other groups
+    companions: Tensor  # the same over the other rows of its own
+    total: Tensor  # the sum of the similarities to companions
 
 
-class Transform(NamedTuple):
-    """What a similarity counts as: ``s``, ``- s``, or ``sign gamma [sign (s - o)]+ (s - c)``.
+def label_masses(
+    rows: Tensor,
+    group: Tensor,
+    others: Transform = PLAIN,
+    companions: Transform = PLAIN,
+    mining_margin: float | None = None,
+) -> Masses:
+    """The sums of each row over the others and over its companions.
 
-    The last is the circle loss's, whose factor in brackets is a weight without a gradient.
+    ``mining_margin``: only others nearer than the farthest companion, and companions farther than
+    the nearest other, by that much at least, count in the masses.
     """
-
-    sign: float = 1.0
-    gamma: float = 0.0  # 0: no weight
-    origin: float = 0.0
-    centre: float = 0.0
-
-    def of(self, similarity: Tensor) -> Tensor:
-        """The differentiable form."""
-        if self.gamma == 0.0:
-            return self.sign * similarity
-        weight = (self.sign * self.gamma * (similarity.detach() - self.origin)).relu()
-        return self.sign * weight * (similarity - self.centre)
-
-    def apply(self, similarity: Tensor, out: Tensor) -> Tensor | None:
-        """The form in place; the slope in ``out``, or None for the constant ``sign``."""
-        if self.gamma == 0.0:
-            if self.sign != 1.0:
-                similarity.neg_()
-            return None
-        slope = torch.sub(similarity, self.origin, out=out)
-        slope.mul_(self.sign * self.gamma).clamp_(min=0.0)
-        if self.sign != 1.0:
-            slope.neg_()
-        similarity.sub_(self.centre).mul_(slope)
-        return slope
+    margin = [] if mining_margin is None else [mining_margin]
+    numbers = [*others, *companions, *margin]
+    found = evaluate("label_masses", [rows], [group], numbers, entries=len(rows) * len(rows))
+    return Masses(*found[:3])
 
 
-PLAIN = Transform()
+def _parts(numbers: Numbers) -> tuple[Transform, Transform, float | None]:
+    size = len(PLAIN)
+    others, companions = Transform(*numbers[:size]), Transform(*numbers[size : 2 * size])
+    return others, companions, numbers[2 * size] if len(numbers) > 2 * size else None
 
 
-def log_mass_of_others(
-    rows: Tensor, group: Tensor, transform: Transform = PLAIN, above: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """log-sum-exp over rows of other groups, ``(N,)``, and their largest value (no gradient).
-
-    ``above``: only values above this limit of the row count in the sum.
-    """
-    return _evaluate("mass_of_others", rows, group, transform, above)
-
-
-def log_mass_of_companions(
-    rows: Tensor, group: Tensor, transform: Transform = PLAIN, above: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The same over the other rows of a row's own group."""
-    return _evaluate("mass_of_companions", rows, group, transform, above)
-
-
-def _evaluate(
-    name: str, rows: Tensor, group: Tensor, transform: Transform, above: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    mass, largest = evaluate(
-        name, [rows], [group, above], list(transform), entries=len(rows) * len(rows)
-    )
-    return mass, largest.detach()
-
-
-class _Masses:
-    same: bool
-
+class _LabelMasses:
     def direct(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> Tensors:
-        (rows,), (group, above) = inputs, constants
+        (rows,), (group,) = inputs, constants
         assert group is not None
-        values = Transform(*numbers).of(rows @ rows.T)
-        real = group != NOBODY
-        pairs = (group.unsqueeze(1) == group) == self.same
-        pairs = pairs & real & real.unsqueeze(1) & ~torch.ones_like(pairs).tril().triu()
-        values = torch.where(pairs, values, torch.full_like(values, ABSENT))
+        others, companions, margin = _parts(numbers)
+        similarity = rows @ rows.T
+        real = (group != NOBODY) & (group != NOBODY).unsqueeze(1)
+        same = (group.unsqueeze(1) == group) & real
+        apart, same = real & ~same, same & ~torch.ones_like(same).tril().triu()
+        total = torch.where(same, similarity, 0.0).sum(dim=1)
+        fixed = similarity.detach()
         # The first column is there for the maximum of an empty batch, which has none.
-        values = torch.nn.functional.pad(values, (1, 0), value=ABSENT)
-        largest = values.detach().amax(dim=1)
-        if above is not None:
-            kept = ~(values <= above.unsqueeze(1))  # a NaN stays
-            values = torch.where(kept, values, torch.full_like(values, ABSENT))
-        return [values.logsumexp(dim=1), largest]
+        farthest = _padded(torch.where(same, fixed, -ABSENT), -ABSENT).amin(dim=1)
+        nearest = _padded(torch.where(apart, fixed, ABSENT), ABSENT).amax(dim=1)
+        if margin is not None:  # a NaN stays
+            apart = apart & ~(fixed <= (farthest - margin).unsqueeze(1))
+            same = same & ~(fixed >= (nearest + margin).unsqueeze(1))
+        masses = [
+            _padded(torch.where(pairs, how.of(similarity), ABSENT), ABSENT).logsumexp(dim=1)
+            for pairs, how in ((apart, others), (same, companions))
+        ]
+        return [*masses, total, nearest]
+
+    def forward(
+        self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
+    ) -> tuple[Tensors, Tensors]:
+        kept = self.keep(inputs) if hint is not None else []
+        batch = _Batch(inputs, constants, numbers)
+        values = [torch.full_like(inputs[0][:, 0], ABSENT) for _ in range(4)]
+        values[2].zero_()
+        if not len(batch.rows):
+            return values, kept
+        if isinstance(batch.others, Near):
+            batch.others.keep(kept)
+        apart, nearest = batch.others.sums()
+        below = None
+        if nearest is not None and batch.margin is not None:
+            below = nearest + batch.margin
+            values[3][batch.order] = nearest
+        pairs = batch.pairs
+        for value, made in zip(
+            values, (apart, pairs.mass(batch.how, below), pairs.total()), strict=False
+        ):
+            value[batch.order] = made
+        return values, kept
+
+    def backward(
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
+    ) -> Tensors:
+        return self.backward_of(inputs, constants, numbers, values, slopes, [])
+
+    def keep(self, inputs: Tensors) -> Tensors:
+        """Room for the similarities of all pairs, where these are few enough."""
+        entries = len(inputs[0]) ** 2
+        return [inputs[0].new_empty(entries)] if entries <= SWITCH.kept else []
+
+    def backward_of(
+        self,
+        inputs: Tensors,
+        constants: Optionals,
+        numbers: Numbers,
+        values: Tensors,
+        slopes: Tensors,
+        kept: Tensors,
+    ) -> Tensors:
+        batch = _Batch(inputs, constants, numbers)
+        result = torch.zeros_like(inputs[0])
+        if not len(batch.rows):
+            return [result]
+        mass, companions, _, nearest = (value[batch.order] for value in values)
+        down, up, total, _ = (slope[batch.order] for slope in slopes)
+        below = None if batch.margin is None else nearest + batch.margin
+        made = torch.zeros_like(batch.rows)
+        others = batch.others
+        known = (batch.how, below, companions, up, total)
+        if isinstance(others, Near):
+            others.keep(kept, made=True)
+            others.push(made, mass, down, batch.pairs.push(made, *known, ride=True))
+        else:
+            batch.pairs.push(made, *known, ride=False)
+            others.push(made, mass, down)
+        result[batch.order] = made
+        return [result]
 
     def shapes(self, inputs: Tensors) -> Tensors:
-        return [torch.empty_like(inputs[0][:, 0]) for _ in range(2)]
+        return [torch.empty_like(inputs[0][:, 0]) for _ in range(4)]
 
 
-class _Others(_Masses):
-    same = False
-
-    def forward(
-        self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
-    ) -> tuple[Tensors, Tensors]:
-        triangle = _Triangle.of(inputs, constants, numbers)
-        mass, largest = triangle.near_sums() if triangle.near else triangle.far_sums()
-        values = inputs[0].new_full((2, len(inputs[0])), ABSENT)
-        values[0][triangle.order], values[1][triangle.order] = mass, largest
-        return [values[0].clone(), values[1].clone()], []
-
-    def backward(
-        self,
-        inputs: Tensors,
-        constants: Optionals,
-        numbers: Numbers,
-        values: Tensors,
-        slopes: Tensors,
-    ) -> Tensors:
-        triangle = _Triangle.of(inputs, constants, numbers)
-        rows, order = triangle.rows, triangle.order
-        mass, slope = values[0][order], slopes[0][order]
-        there = mass > 0.5 * ABSENT
-        if triangle.near:
-            result = torch.zeros_like(inputs[0])
-            result[order] = triangle.near_slope(slope * torch.where(there, -mass, ABSENT).exp())
-            return [result]
-        mass = torch.where(there, mass, STEEP)
-        middle, together = middle_of(mass)
-        # A row whose own sum is empty may still count for a column when limits differ.
-        together = together and (triangle.above is None or bool(there.all()))
-        lift = torch.where(there, (mass - middle).exp(), 0.0)
-        down = slope * (middle - mass).exp()
-        made = torch.zeros_like(rows)
-        for start, stop in triangle.spans:
-            some, change = triangle.values(start, stop)
-            if together:
-                factor = triangle.factor(some, slope, lift, down, start, stop)
-                some.sub_(mass[start:stop, None]).exp_().mul_(factor)
-            else:
-                some = triangle.separately(some, mass, slope, start, stop)
-            if change is not None:
-                some.mul_(change)
-            made[start:stop].addmm_(some, rows[start:])
-            made[stop:].addmm_(some[:, stop - start :].T, rows[start:stop])
-        result = torch.zeros_like(inputs[0])
-        sign = 1.0 if triangle.transform.gamma else triangle.transform.sign
-        result[order] = made.mul_(sign)
-        return [result]
+def _padded(values: Tensor, value: float) -> Tensor:
+    return torch.nn.functional.pad(values, (1, 0), value=value)
 
 
-class _Triangle:
-    """The upper triangle of the similarities, in strips."""
+class _Batch:
+    """The rows that are not masked, by group, with the better way to go over either kind of pair.
 
-    def __init__(self, rows: Tensor, group: Tensor, above: Tensor | None, how: Transform) -> None:
-        self.sorted = Sorted.of(group)
-        self.order = self.sorted.order
-        self.rows = rows[self.order]
-        self.above = None if above is None else above[self.order]
-        self.transform = how
-        self.spans = blocks(len(self.rows))
-        # Exponentials of plain similarities are added up as they are where none is large.
-        self.near = how == PLAIN and above is None and len(self.rows) > 0
-        self.near = self.near and bounded(self.rows, self.rows, None)
-        self.left = self.rows * LOG2_E if self.near else self.rows
-        self._spaces: dict[str, Tensor] = {}
-
-    @staticmethod
-    def of(inputs: Tensors, constants: Optionals, numbers: Numbers) -> _Triangle:
-        assert constants[0] is not None
-        return _Triangle(inputs[0], constants[0], constants[1], Transform(*numbers))
-
-    def space(self, use: str, rows: int, columns: int) -> Tensor:
-        """Room for a block, used again for the next: fresh pages cost more than the arithmetic."""
-        if use not in self._spaces:
-            self._spaces[use] = self.rows.new_empty(self.spans[0][1] * len(self.rows))
-        return self._spaces[use][: rows * columns].view(rows, columns)
-
-    def values(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-        """What rows start..stop and the columns from start on count as, and its slope."""
-        some = self.space("values", stop - start, len(self.rows) - start)
-        torch.mm(self.left[start:stop], self.rows[start:].T, out=some)
-        room = some if self.transform.gamma == 0.0 else self.space("slope", *some.shape)
-        slope = self.transform.apply(some, room)
-        end = self.sorted.band(start, stop)[1]
-        group = self.sorted.group
-        together = group[start:stop, None] == group[start:end]
-        some[:, : end - start].masked_fill_(together, ABSENT)
-        return some, slope
-
-    def near_sums(self) -> tuple[Tensor, Tensor]:
-        """The log masses, and the largest value of each row."""
-        mass, largest = self.rows.new_zeros(2, len(self.rows))
-        ones = torch.ones_like(mass)
-        for start, stop in self.spans:
-            some = self.values(start, stop)[0].exp2_()
-            below = some[:, stop - start :]
-            mass[start:stop] += some.sum(dim=1)
-            mass[stop:] += below.T @ ones[start:stop]  # faster than to sum down the columns
-            largest[start:stop] = torch.maximum(largest[start:stop], some.amax(dim=1))
-            largest[stop:] = torch.maximum(largest[stop:], below.amax(dim=0))
-        return log_of(mass), log_of(largest)
-
-    def near_slope(self, share: Tensor) -> Tensor:
-        """The gradient of the rows, ``share`` being the slope of each row's mass."""
-        made = torch.zeros_like(self.rows)
-        for start, stop in self.spans:
-            some = self.values(start, stop)[0].exp2_()
-            factor = self.space("kept", *some.shape)
-            some.mul_(torch.add(share[start:stop, None], share[start:], out=factor))
-            made[start:stop].addmm_(some, self.rows[start:])
-            made[stop:].addmm_(some[:, stop - start :].T, self.rows[start:stop])
-        return made
-
-    def far_sums(self) -> tuple[Tensor, Tensor]:
-        """The same, with the largest of each row taken off before the exponential."""
-        mass, largest = self.rows.new_full((2, len(self.rows)), ABSENT)
-        for start, stop in self.spans:
-            some, _ = self.values(start, stop)
-            top = some.amax(dim=1)
-            largest[start:stop] = torch.maximum(largest[start:stop], top)
-            beyond = some[:, stop - start :].amax(dim=0)
-            largest[stop:] = torch.maximum(largest[stop:], beyond)
-            found, below = self.log_sums(some, top, start, stop)
-            mass[start:stop] = torch.logaddexp(mass[start:stop], found)
-            mass[stop:] = torch.logaddexp(mass[stop:], below)
-        return mass, largest
-
-    def log_sums(self, some: Tensor, top: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """log-sum-exp of each row of a strip, and of the columns past the strip's own rows."""
-        size, above = stop - start, self.above
-        highest = top.amax()
-        scale = (top - highest).exp()
-        if above is None:
-            mass = some.sub_(top.unsqueeze(1)).exp_()
-            found, below = mass.sum(dim=1), mass[:, size:].T @ scale
-            certain = below
-        else:
-            mass = self.space("mass", *some.shape)
-            torch.sub(some, top.unsqueeze(1), out=mass).exp_()
-            certain = mass[:, size:].T @ scale
-            kept = self.space("kept", *some.shape)
-            found = _step(some, above[start:stop, None], kept).mul_(mass).sum(dim=1)
-            below = _step(some, above[start:], kept).mul_(mass)[:, size:].T @ scale
-        if bool((certain > 1e-28).all()):
-            return top + found.log(), highest + below.log()
-        some = self.values(start, stop)[0]
-        if above is not None:
-            some = torch.where(some > above[start:], some, ABSENT)
-        return top + found.log(), some[:, size:].logsumexp(dim=0)
-
-    def factor(
-        self, some: Tensor, slope: Tensor, lift: Tensor, down: Tensor, start: int, stop: int
-    ) -> Tensor:
-        """What the row's share of each value, exp(value - its log mass), is to be multiplied by."""
-        up, out = slope[start:stop, None], self.space("kept", *some.shape)
-        if self.above is None:
-            return torch.mul(lift[start:stop, None], down[start:], out=out).add_(up)
-        by_column = self.space("mass", *some.shape)
-        _step(some, self.above[start:stop, None], out).mul_(up)
-        _step(some, self.above[start:], by_column).mul_(down[start:])
-        return out.addcmul_(by_column, lift[start:stop, None])
-
-    def separately(
-        self, some: Tensor, mass: Tensor, slope: Tensor, start: int, stop: int
-    ) -> Tensor:
-        """The slope of each value, with one exponential for rows and one for columns."""
-        by_row = torch.sub(some, mass[start:stop, None], out=self.space("mass", *some.shape))
-        by_row.exp_().mul_(slope[start:stop, None])
-        kept = self.space("kept", *some.shape)
-        if self.above is not None:
-            by_row.mul_(_step(some, self.above[start:stop, None], kept))
-            _step(some, self.above[start:], kept).mul_(slope[start:])
-            return by_row.addcmul_(some.sub_(mass[start:]).exp_(), kept)
-        return by_row.addcmul_(some.sub_(mass[start:]).exp_(), slope[start:].expand_as(some))
-
-
-def _step(values: Tensor, limit: Tensor, out: Tensor) -> Tensor:
-    """1 where a value is above the limit and 0 elsewhere, by arithmetic."""
-    return torch.sub(values, limit, out=out).mul_(STEEP).clamp_(0.0, 1.0)
-
-
-class _Companions(_Masses):
-    same = True
-
-    def forward(
-        self, inputs: Tensors, constants: Optionals, numbers: Numbers, hint: Tensor | None
-    ) -> tuple[Tensors, Tensors]:
-        band = _Band(inputs, constants, numbers)
-        mass = inputs[0].new_full((len(inputs[0]),), ABSENT)
-        largest = mass.clone()
-        for start, stop in band.spans:
-            some, _, _ = band.values(start, stop)
-            here = band.sorted.order[start:stop]
-            largest[here] = some.amax(dim=1)
-            mass[here] = band.limit(some, start, stop).logsumexp(dim=1)
-        return [mass, largest], []
-
-    def backward(
-        self,
-        inputs: Tensors,
-        constants: Optionals,
-        numbers: Numbers,
-        values: Tensors,
-        slopes: Tensors,
-    ) -> Tensors:
-        band = _Band(inputs, constants, numbers)
-        order = band.sorted.order
-        mass, slope = values[0][order].unsqueeze(1), slopes[0][order].unsqueeze(1)
-        mass = torch.where(mass > 0.5 * ABSENT, mass, STEEP)
-        made = torch.zeros_like(band.rows)
-        for start, stop in band.spans:
-            some, change, (low, high) = band.values(start, stop)
-            some = band.limit(some, start, stop)
-            some = some.sub_(mass[start:stop]).exp_().mul_(slope[start:stop])
-            some.mul_(band.transform.sign if change is None else change)
-            made[start:stop].addmm_(some, band.rows[low:high])
-            made[low:high].addmm_(some.T, band.rows[start:stop])
-        result = torch.zeros_like(inputs[0])
-        result[order] = made
-        return [result]
-
-
-class _Band:
-    """The pairs within a group, block by block of sorted rows."""
-
-    ROWS = 32
+    Groups may be small or large, and exponentials of similarities fit as they are or not.
+    """
 
     def __init__(self, inputs: Tensors, constants: Optionals, numbers: Numbers) -> None:
-        group, above = constants
+        (group,) = constants
         assert group is not None
-        self.sorted = Sorted.of(group)
-        self.rows = inputs[0][self.sorted.order]
-        self.above = None if above is None else above[self.sorted.order]
-        self.transform = Transform(*numbers)
-        count = len(self.rows)
-        # As many rows as a group: more would be compared in vain, fewer make small products.
-        largest = int((self.sorted.last - self.sorted.first).amax()) if count else 0
-        step = min(max(self.ROWS, largest), SWITCH.rows)
-        self.spans = [(start, min(start + step, count)) for start in range(0, count, step)]
-
-    def values(self, start: int, stop: int) -> tuple[Tensor, Tensor | None, Span]:
-        """What companions count as, ABSENT for others and for the row itself; its slope; where."""
-        low, high = self.sorted.band(start, stop)
-        some = self.rows[start:stop] @ self.rows[low:high].T
-        slope = self.transform.apply(some, torch.empty_like(some))
-        group = self.sorted.group
-        some.masked_fill_(group[start:stop, None] != group[low:high], ABSENT)
-        some.diagonal(offset=start - low).fill_(ABSENT)
-        return some, slope, (low, high)
-
-    def limit(self, some: Tensor, start: int, stop: int) -> Tensor:
-        """The values with those not above the row's limit taken out."""
-        if self.above is None:
-            return some
-        return some.masked_fill_(some <= self.above[start:stop, None], ABSENT)
+        apart, self.how, self.margin = _parts(numbers)
+        by_group = Sorted.of(group)
+        self.order = by_group.order
+        self.rows = rows = inputs[0][self.order]
+        if not len(rows):
+            return
+        largest = by_group.largest
+        small = largest <= min(MOST, SWITCH.rows)
+        spans = by_group.whole_groups(SWITCH.rows) if small else blocks(len(rows))
+        table = Table.of(rows, by_group, largest, spans) if small else None
+        self.pairs = Bands(rows, by_group, largest) if table is None else table
+        above = None if self.margin is None else self.pairs.farthest() - self.margin
+        self.others: Near | Far
+        square = near.largest_square(rows, apart)
+        if square is not None:
+            self.others = Near(rows, by_group, apart, above, table, spans, square)
+        else:
+            self.others = Far(rows, by_group, apart, above)
 
 
-statistic("mass_of_others", _Others())
-statistic("mass_of_companions", _Companions())
+statistic("label_masses", _LabelMasses())

@@ -16,7 +16,7 @@ from lossmith.kernels.contrastive.engine import ABSENT
 from lossmith.kernels.contrastive.exclusion import Exclusion
 from lossmith.kernels.contrastive.groups import NOBODY, group_size, group_sum, groups
 from lossmith.kernels.contrastive.logistic import logistic_cost_of_others
-from lossmith.kernels.contrastive.within import log_mass_of_others
+from lossmith.kernels.contrastive.within import label_masses
 from lossmith.losses.retrieval.inputs import (
     IN_BATCH,
     check_temperature,
@@ -217,15 +217,15 @@ def nt_xent(
     temperature = check_temperature(temperature)
     check_vectors(mask, weight, z1=z1, z2=z2)
     z1, z2 = (unit_vectors(z) for z in real_rows(mask, *upcast(z1, z2)))
-    own = (z1 * z2).sum(dim=-1) / temperature
     size = len(z1)
     example = torch.arange(size, device=z1.device)
     if mask is not None:
         example = torch.where(mask, example, NOBODY)
     # Half of the temperature on either side: the similarities stay symmetric.
     views = torch.cat([z1, z2]) * temperature**-0.5
-    others, _ = log_mass_of_others(views, torch.cat([example, example]))
-    cost = softplus(others.reshape(2, size) - own)
+    # The other view of the example is a row's only companion.
+    others, own, _ = label_masses(views, torch.cat([example, example]))
+    cost = softplus(others - own).reshape(2, size)
     return reduce(
         cost,
         valid=None if mask is None else mask.expand(2, size),

@@ -9,12 +9,9 @@ from lossmith.core.numerics import softplus
 from lossmith.core.reduce import Divisor, Reduction, reduce
 from lossmith.core.spec import Tune, objective
 from lossmith.core.validate import check_range
-from lossmith.kernels.contrastive.groups import NOBODY, group_size, group_sum
-from lossmith.kernels.contrastive.within import (
-    Transform,
-    log_mass_of_companions,
-    log_mass_of_others,
-)
+from lossmith.kernels.contrastive.groups import NOBODY, group_size
+from lossmith.kernels.contrastive.transform import Transform
+from lossmith.kernels.contrastive.within import label_masses
 from lossmith.losses.retrieval.inputs import IN_BATCH, check_temperature, labelled
 
 CONSTANT_WEIGHTS = "the weights of the pairs are constants to the gradient, as in the paper"
@@ -69,9 +66,8 @@ def sup_con(
     rows, group = labelled(embeddings, labels, mask, weight)
     rows = rows * temperature**-0.5
     positives = group_size(group) - 1
-    together = (rows * (group_sum(rows, group) - rows)).sum(dim=-1) / positives.clamp(min=1)
-    others, _ = log_mass_of_others(rows, group)
-    companions, _ = log_mass_of_companions(rows, group)
+    others, companions, total = label_masses(rows, group)
+    together = total / positives.clamp(min=1)
     # Of a single positive the log-sum-exp is its score: the cost keeps its digits far below 1.
     companions = torch.where(positives == 1, together, companions)
     cost = softplus(others - companions) + (companions - together)
@@ -140,14 +136,9 @@ def multi_similarity(
     if mining_margin is not None:
         check_range("mining_margin", mining_margin)
     rows, group = labelled(embeddings, labels, mask, weight)
-    near, far = rows * beta**0.5, rows * alpha**0.5
-    turned = Transform(sign=-1.0)
-    companions, farthest = log_mass_of_companions(far, group, turned)
-    above = None if mining_margin is None else beta * (-farthest / alpha - mining_margin)
-    others, nearest = log_mass_of_others(near, group, above=above)
-    if mining_margin is not None:
-        below = -alpha * (nearest / beta + mining_margin)
-        companions, _ = log_mass_of_companions(far, group, turned, above=below)
+    others, companions, _ = label_masses(
+        rows, group, Transform(beta), Transform(-alpha), mining_margin
+    )
     cost = softplus(companions + alpha * base) / alpha + softplus(others - beta * base) / beta
     return reduce(cost, valid=group != NOBODY, weight=weight, reduction=reduction, divisor=divisor)
 
@@ -204,10 +195,13 @@ def circle(
     check_range("margin", margin, 0.0, 1.0)
     check_range("gamma", gamma, 0.0, low_open=True)
     rows, group = labelled(embeddings, labels, mask, weight)
-    apart, _ = log_mass_of_others(rows, group, Transform(1.0, gamma, -margin, margin))
-    near, _ = log_mass_of_companions(rows, group, Transform(-1.0, gamma, 1 + margin, 1 - margin))
+    others, companions, _ = label_masses(
+        rows,
+        group,
+        Transform(1.0, gamma, -margin, margin),
+        Transform(-1.0, gamma, 1 + margin, 1 - margin),
+    )
     size = group_size(group)
     valid = (size > 1) & (size < (group != NOBODY).sum())
-    return reduce(
-        softplus(apart + near), valid=valid, weight=weight, reduction=reduction, divisor=divisor
-    )
+    cost = softplus(others + companions)
+    return reduce(cost, valid=valid, weight=weight, reduction=reduction, divisor=divisor)

@@ -103,7 +103,9 @@ def _ends(prefixes: list[int] | tuple[int, ...] | None, width: int) -> list[int]
 
 def _at(products: Tensor, ends: list[int]) -> Tensor:
     """The sums over each prefix, ``(B, P)``."""
-    return torch.stack([products[:, :end].sum(dim=1) for end in ends], dim=1)
+    sizes = [end - start for start, end in zip([0, *ends], [*ends, products.shape[1]], strict=True)]
+    parts = products.split_with_sizes(sizes, dim=1)[: len(ends)]  # one gradient for all of them
+    return torch.stack([part.sum(dim=1) for part in parts], dim=1).cumsum(dim=1)
 
 
 def _inverse_lengths(rows: Tensor, ends: list[int]) -> Tensor:
