@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="S",
         help="for each contender at each size; three runs at least",
     )
+    made.add_argument("--least", type=int, metavar="N", help="runs of each, whatever they take")
     made.add_argument(
         "--size",
         action="append",
@@ -105,9 +106,9 @@ def options(given: argparse.Namespace) -> Options:
 def effort(given: argparse.Namespace) -> Effort:
     """How long to measure, as asked for."""
     usual = QUICK if given.quick else FULL
-    if given.seconds is None:
-        return usual
-    return replace(usual, seconds=given.seconds, least=min(usual.least, 3))
+    if given.seconds is not None:
+        usual = replace(usual, seconds=given.seconds, least=min(usual.least, 3))
+    return usual if given.least is None else replace(usual, least=given.least)
 
 
 def chosen(cases: dict[str, Case], only: Sequence[str] | None) -> list[Case]:

@@ -27,6 +27,7 @@ def test_seconds_shorten_a_run_to_three_rounds_at_the_least() -> None:
     assert effort(parser().parse_args(["--quick"])) == QUICK
     asked = effort(parser().parse_args(["--seconds", "4"]))
     assert (asked.seconds, asked.least, asked.most) == (4.0, 3, FULL.most)
+    assert effort(parser().parse_args(["--seconds", "4", "--least", "1"])).least == 1
 
 
 def test_a_row_that_does_not_exist_is_answered_with_those_that_do() -> None:

@@ -19,6 +19,8 @@ FULL = (torch.float32, torch.float64)
 # The squares of vectors between this length and its inverse stay in the range of float32.
 SHORT = 1e-15
 PIECE = 1 << 16
+# Below this, one function of autograd in Python costs more than the operations it stands for.
+SMALL = 1 << 12
 
 
 def upcast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -145,11 +147,13 @@ def logistic_cost(logits: Tensor, target: Tensor, positive: float | Tensor = 1.0
     tensor([2.0794, 0.6931])
     """
     if isinstance(positive, float) and positive == 1.0:
-        if not under_tracing(logits, target) and logits.shape == target.shape:
+        if under_tracing(logits, target) or logits.shape != target.shape:
+            return _plain_logistic_cost(logits, target)
+        if logits.numel() >= SMALL:
             apply: Any = _LogisticCost.apply  # torch leaves it untyped
             made: Tensor = apply(logits, target)
             return made
-        return _plain_logistic_cost(logits, target)
+        return target * softplus(-logits) + (1.0 - target) * softplus(logits)
     yes, no = softplus(-logits), softplus(logits)
     return positive * target * yes + (1.0 - target) * no
 

@@ -24,6 +24,10 @@ WIDEST = 300.0
 LEVELS = 64
 # Below this, a function of autograd in Python costs more than what it saves.
 SMALL = 1 << 10
+# A table of so many pairs costs less than the operations that spare it.
+FEW_PAIRS = 1 << 10
+# The logarithm of a sum of nothing, but finite: unlike -inf it leaves no NaN in a gradient.
+NOTHING = -1e300
 
 
 def order_costs(scores: Tensor, relevance: Tensor, items: Tensor, *, masked: bool) -> Tensor:
@@ -46,8 +50,17 @@ def order_costs(scores: Tensor, relevance: Tensor, items: Tensor, *, masked: boo
 
 
 def _plain(scores: Tensor, relevance: Tensor, items: Tensor) -> Tensor:
-    below, _ = log_sum_below(scores, relevance, items)
+    if scores.numel() * scores.shape[-1] <= FEW_PAIRS:
+        below = _log_sum_of_pairs(scores, relevance, items)
+    else:
+        below, _ = log_sum_below(scores, relevance, items)
     return torch.where(items, softplus(below - scores), 0.0).sum(dim=-1).to(scores.dtype)
+
+
+def _log_sum_of_pairs(scores: Tensor, relevance: Tensor, items: Tensor) -> Tensor:
+    """What :func:`log_sum_below` gives, from a table of all pairs; for no item, very little."""
+    lower = (relevance.unsqueeze(-2) < relevance.unsqueeze(-1)) & items.unsqueeze(-2)
+    return torch.where(lower, scores.unsqueeze(-2).double(), NOTHING).logsumexp(dim=-1)
 
 
 class _OrderCosts(torch.autograd.Function):

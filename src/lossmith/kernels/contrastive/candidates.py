@@ -82,7 +82,7 @@ class _CandidateCost:
         exclusion = Exclusion.of(constants, numbers[0])
         cost = torch.empty_like(own)
         made = [] if hint is None else [torch.zeros_like(x) for x in inputs]
-        spans = blocks(len(queries))
+        spans = blocks(len(queries), len(candidates))
         space = queries.new_empty(2, spans[0][1], len(candidates))
         near = bounded(queries, candidates, exclusion.bias, *extra)
         rows, exclusion = in_base_two(queries, exclusion) if near else (queries, exclusion)
@@ -159,7 +159,7 @@ class _LogMasses:
         asked = torch.ones_like(columns, dtype=torch.bool)
         if exclusion.bias is not None:
             asked = exclusion.bias > 0.5 * ABSENT
-        spans = blocks(len(queries))
+        spans = blocks(len(queries), len(keys))
         space = queries.new_empty(2, spans[0][1], len(keys))
         for start, stop in spans:
             some, scratch = space[0, : stop - start], space[1, : stop - start]
@@ -185,7 +185,7 @@ class _LogMasses:
         """Where the exponentials themselves can be added up."""
         rows, columns = torch.zeros_like(queries[:, 0]), torch.zeros_like(keys[:, 0])
         ones = torch.ones_like(rows)
-        spans = blocks(len(queries))
+        spans = blocks(len(queries), len(keys))
         space = queries.new_empty(2, spans[0][1], len(keys))
         scaled, exclusion = in_base_two(queries, exclusion)
         for start, stop in spans:
@@ -205,7 +205,7 @@ class _LogMasses:
             for v, slope in zip(values, slopes, strict=True)
         )
         made = [torch.empty_like(queries), torch.zeros_like(keys)]
-        spans = blocks(len(queries))
+        spans = blocks(len(queries), len(keys))
         space = queries.new_empty(2, spans[0][1], len(keys))
         scaled, exclusion = in_base_two(queries, exclusion)
         for start, stop in spans:
@@ -237,7 +237,7 @@ class _LogMasses:
         together = together and exclusion.guide_limit is None
         up, down = slopes[0], slopes[1] * (middle - columns).exp()
         made = [torch.empty_like(queries), torch.zeros_like(keys)]
-        spans = blocks(len(queries))
+        spans = blocks(len(queries), len(keys))
         space = queries.new_empty(2, spans[0][1], len(keys))
         for start, stop in spans:
             some, factor = space[0, : stop - start], space[1, : stop - start]
