@@ -37,6 +37,8 @@ class Contender:
     prepare: Callable[[Inputs], Any] | None = None
     # False where it would not end in time or memory.
     fits: Callable[[Size], bool] = lambda size: True
+    # Whether the short run has it too: compiling takes longer than that has for a row.
+    quick: bool = True
 
 
 @dataclass(frozen=True)

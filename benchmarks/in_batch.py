@@ -102,7 +102,7 @@ def against(
     """The textbook form, eagerly and compiled."""
     return {
         "torch": Contender(step(naive), fits=fits(most)),
-        "torch.compile": Contender(step(compiled_form(naive)), fits=fits(most)),
+        "torch.compile": Contender(step(compiled_form(naive)), fits=fits(most), quick=False),
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.case import FLOOR, Case, Size, label
+from benchmarks.case import FLOOR, Case, Contender, Size, label
 from benchmarks.child import Child
 from benchmarks.environments import MAIN, python_of
 from benchmarks.measure import Effort, interleave, load, machine, now
@@ -55,17 +55,17 @@ def run_all(cases: Sequence[Case], store: Store, options: Options, say: Say) -> 
 def measure(case: Case, size: Size, options: Options, say: Say) -> Measurement:
     """One size of one case: times interleaved, then memory in fresh processes."""
     began, before = now(), load()
-    homes = {name: one.environment for name, one in case.contenders.items() if one.fits(size)}
+    reasons = {
+        name: reason
+        for name, one in case.contenders.items()
+        if (reason := _left_out(one, size, options))
+    }
+    homes = {name: one.environment for name, one in case.contenders.items() if name not in reasons}
     if case.floor is not None:
         homes[FLOOR] = MAIN
     pythons = {
         home: python_of(home, install=options.install, say=say)
         for home in dict.fromkeys(homes.values())
-    }
-    reasons = {
-        name: "not run: too large for it"
-        for name, one in case.contenders.items()
-        if not one.fits(size)
     }
     reasons |= {name: pythons[home][1] for name, home in homes.items() if not pythons[home][0]}
     able = {name: Home(home, path) for name, home in homes.items() if (path := pythons[home][0])}
@@ -94,6 +94,13 @@ def measure(case: Case, size: Size, options: Options, say: Say) -> Measurement:
         "machine": machine(),
         "contenders": contenders,
     }
+
+
+def _left_out(one: Contender, size: Size, options: Options) -> str:
+    """Why a contender is not run at all, if it is not."""
+    if not one.fits(size):
+        return "not run: too large for it"
+    return "not run: not part of the short run" if options.quick and not one.quick else ""
 
 
 def _times(

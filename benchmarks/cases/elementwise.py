@@ -58,7 +58,7 @@ def compiled(loss: Loss) -> Contender:
         run(inputs)
         return inputs
 
-    return Contender(run, prepare=prepare)
+    return Contender(run, prepare=prepare, quick=False)
 
 
 def ours(module: str, **knobs: Any) -> Loss:

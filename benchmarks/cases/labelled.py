@@ -75,7 +75,7 @@ def _labelled_case(
         inputs=_labelled,
         contenders=contenders,
         sizes=sizes(1024, 4096, 8192),
-        quick=sizes(1024, 2048),
+        quick=sizes(2048),
         floor=_row_floor,
         at_most={**at_most, "memory @ B=8192": LINEAR},
     )

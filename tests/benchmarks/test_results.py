@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,21 @@ def test_the_schema_tells_what_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"version": 2, "measurements": []}')
     with pytest.raises(ValueError, match=r"2 is not 1. Try --fresh"):
         Store(tmp_path)
+
+
+def test_a_contender_that_is_not_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Contender(lambda given: given["x"], quick=False)
+    large = Contender(lambda given: given["x"], fits=lambda size: False)
+    some = case(contenders={"slow": slow, "large": large}, floor=None)
+    monkeypatch.setattr(run, "_times", lambda case, size, able, options: {n: {} for n in able})
+    monkeypatch.setattr(run, "_memory", lambda *_: {})
+    reasons = {}
+    for quick in (False, True):
+        options = replace(OPTIONS, quick=quick)
+        found = run.measure(some, {"n": 10}, options, lambda text: None)["contenders"]
+        reasons[quick] = {name: one["error"] for name, one in found.items()}
+    assert reasons[False] == {"slow": None, "large": "not run: too large for it"}
+    assert reasons[True]["slow"] == "not run: not part of the short run"
 
 
 def test_a_run_resumes_after_what_is_measured(
