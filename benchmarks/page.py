@@ -80,9 +80,11 @@ def _worst(outcome: str, found: Sequence[Check]) -> str:
         return outcome
     worst = max(seen, key=lambda check: (check.value or Spread(0, 0, 0, 0)).median / check.limit)
     assert worst.value is not None
+    kept = sum(bool(check.met) for check in seen)
+    others = f"; {kept} of {len(seen)} bounds met" if kept < len(seen) else ""
     return (
         f"**{outcome}**: {worst.what} {_number(worst.value.median)} "
-        f"(at most {worst.limit:g}) at {worst.size}"
+        f"(at most {worst.limit:g}) at {worst.size}{others}"
     )
 
 

@@ -213,6 +213,7 @@ def test_the_page_shows_rows_bounds_growth_and_notes(
     text = page.write_page({"fake row": rated, "other": case(name="other")}, store, tmp_path)
     shown = text.read_text()
     assert "| [fake row](#fake-row) | twice as fast as peer | **missed**" in shown
+    assert "; 2 of 3 bounds met |" in shown
     assert "| [other](#other) | twice as fast as peer | not measured |" in shown
     assert "| peer | OutOfMemoryError: asks 4 GB |" in shown
     assert "| **lossmith** | 0.1 [0.1, 0.1] | 0.1 | 1 [1, 1] | 1 [1, 1] | 10 | 100 |" in shown
