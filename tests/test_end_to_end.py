@@ -379,6 +379,7 @@ def test_the_embedded_text_needs_no_file(tmp_path):
     assert {run["arm"] for run in found["runs"]} == {
         "masked_binary_cross_entropy",
         "binary_cross_entropy",
+        "pairwise_auc",
     }
     assert all(run["scores"]["macro_auc"] > 0.5 for run in found["runs"])
     assert found["data"]["rows"]["test"] > 1000

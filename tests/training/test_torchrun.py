@@ -63,7 +63,9 @@ TRAININGS: dict[str, tuple[str, str, dict[str, Any]]] = {
 SCRIPT = """
 import json
 from lossmith.cli.app import run
+from lossmith.training.distributed import end
 print("codes", [run(words) for words in json.load(open("words.json"))])
+end(0)
 """
 
 

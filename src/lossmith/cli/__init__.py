@@ -5,6 +5,7 @@ Nothing here imports torch or reads data before a command has been understood.
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -22,4 +23,12 @@ def main() -> None:
         raise SystemExit(2) from None
     from lossmith.cli.app import run
 
-    raise SystemExit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if (
+        int(os.environ.get("WORLD_SIZE", "1")) > 1
+        and "lossmith.training.distributed" in sys.modules
+    ):
+        from lossmith.training.distributed import end
+
+        end(code)
+    raise SystemExit(code)

@@ -287,6 +287,7 @@ def _describe(task: Task, data: str, given: Mapping[str, object]) -> Description
 
 def _usual_losses(task: Task, data: str, given: Mapping[str, object]) -> tuple[str, ...]:
     """What this data is compared on unless losses are named; tasks keep the data they have read."""
+    _read_arm(task, task.default_losses[0], given)  # a mistake in the settings comes first
     return task.usual_losses(_describe(task, data, given).facts, task.resolve(given))
 
 

@@ -20,9 +20,12 @@ of 0, which AdamW, dividing by its size, turns into steps. In float64 those weig
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -114,9 +117,19 @@ class Launched(Processes):
 
 
 def _leave() -> None:
-    """End the talk between the processes; where it is left open, leaving can abort."""
+    """End the talk between the processes together; where one leaves alone, it can abort."""
     if torch.distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # another has failed, and does not come here
+            torch.distributed.monitored_barrier(timeout=timedelta(seconds=10))
         torch.distributed.destroy_process_group()
+
+
+def end(code: int) -> NoReturn:
+    """End this process, one of several: the threads of their talk do not always survive an exit."""
+    _leave()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def join() -> Processes:
