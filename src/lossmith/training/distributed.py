@@ -168,12 +168,14 @@ def _each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
 
 
 def _gather(own: Tensor, rows: int, processes: Launched) -> Tensor:
-    every: Tensor = _Gather.apply(own, rows, processes)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    apply: Any = _Gather.apply  # torch leaves it untyped
+    every: Tensor = apply(own, rows, processes)
     return every
 
 
 def _alike(tensor: Tensor, size: int) -> Tensor:
-    same: Tensor = _Alike.apply(tensor, size)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    apply: Any = _Alike.apply  # torch leaves it untyped
+    same: Tensor = apply(tensor, size)
     return same
 
 
