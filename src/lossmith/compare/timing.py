@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lossmith.core.memory import forget_peak_memory, peak_memory_mb
 from lossmith.core.own import lend
@@ -104,7 +104,7 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
 
 def _few_steps(learner: GradientLearner) -> _Few:
     few = _Few(learner.problem)
-    learner.problem = few  # type: ignore[assignment]  # it stands in for the problem
+    learner.problem = cast("Problem", few)  # it stands in for the problem
     learner.epoch()
     return few
 
