@@ -171,6 +171,10 @@ def test_the_page_can_be_read_without_seeing_it(report):
             assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
         if tag == "th":
             assert attributes["scope"] in ("col", "row", "rowgroup")
+    # A screen reader lists the landmarks by name: a section, and not once more the table in it.
+    landmarks = [a["aria-labelledby"] for _, a in tags if a.get("role") == "region"]
+    landmarks += [a["aria-labelledby"] for t, a in tags if t == "section"]
+    assert len(landmarks) == len(set(landmarks)) > 4
 
 
 def test_the_page_knows_dark_screens_and_paper(report):
