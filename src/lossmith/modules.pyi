@@ -425,7 +425,7 @@ class SigmoidContrastive(Objective):
         self,
         *,
         temperature: float | Tensor = ...,
-        bias: float | Tensor = ...,
+        bias: float | Tensor | None = ...,
         normalize: bool = ...,
         reduction: Reduction = ...,
     ) -> None: ...

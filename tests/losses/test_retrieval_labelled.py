@@ -180,6 +180,18 @@ def test_sigmoid_contrastive_equals_the_formula(seed: int) -> None:
         assert_same(ours, stack(q, costs), q, p)
 
 
+def test_without_a_bias_a_model_that_knows_nothing_says_yes_as_often_as_is_right() -> None:
+    q, p = torch.zeros(2, SIZE, WIDTH)  # every logit is the bias
+    for mask, others in ((None, SIZE - 1), (MASK, int(MASK.sum()) - 1)):
+        own, other = math.log(1 + others), math.log(1 + 1 / others)
+        want = torch.full((SIZE,), own + others * other)
+        want = want if mask is None else want * mask
+        ours = lm.sigmoid_contrastive(q, p, mask=mask, reduction="none")
+        torch.testing.assert_close(ours, want)
+    alone = lm.sigmoid_contrastive(q[:1], p[:1])
+    torch.testing.assert_close(alone, torch.tensor(math.log(2)))  # nobody else: no bias
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_structured_info_nce_equals_the_formula(symmetric: bool) -> None:
     q, p, extra = random(1, SIZE, WIDTH), random(2, SIZE, WIDTH), random(3, SIZE, 2, WIDTH)
@@ -244,7 +256,7 @@ def test_limit_cases() -> None:
     q, k = random(4, 1, WIDTH), random(5, 1, WIDTH)
     cosine = torch.nn.functional.cosine_similarity(q, k)
     yes = lm.binary_cross_entropy(cosine / 0.1 - 10.0, torch.ones(1))
-    torch.testing.assert_close(lm.sigmoid_contrastive(q, k), yes)
+    torch.testing.assert_close(lm.sigmoid_contrastive(q, k, bias=-10.0), yes)
     u = torch.stack(unit(three))
     ms = lm.multi_similarity(three, label, alpha=3.0, beta=3.0, base=0.0, mining_margin=None,
                              reduction="none")  # fmt: skip

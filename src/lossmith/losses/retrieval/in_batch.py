@@ -253,7 +253,7 @@ def sigmoid_contrastive(
     positives: Tensor,
     *,
     temperature: float | Tensor = 0.1,
-    bias: float | Tensor = -10.0,
+    bias: float | Tensor | None = None,
     normalize: bool = True,
     ids: Tensor | None = None,
     ignore_pairs: Tensor | None = None,
@@ -265,11 +265,14 @@ def sigmoid_contrastive(
     """Answer of every query and every positive of the batch whether they belong together.
 
     Formula: ``sum_j log(1 + exp(-y_ij (q_i p_j / T + b)))`` with y = 1 for a query's own positive
-    and -1 for all others, T = ``temperature`` and b = ``bias``. ``ids``: pairs of the same id that
-    are not each other's own are left out, and so are ``ignore_pairs``.
+    and -1 for all others, T = ``temperature`` and b = ``bias``: without one, minus the log of the
+    number of other candidates, so that a new model says yes as often as it is right. (The paper
+    starts from -10, which is that of batches of 22,000.) ``ids``: pairs of the same id that are
+    not each other's own are left out, and so are ``ignore_pairs``.
 
-    Use for pairs in large batches: no row waits for the sum of another. Not in small batches or
-    with a bias near 0, where the many negatives are all that counts at first.
+    Use for pairs in large batches: no row waits for the sum of another. Not with a bias far above
+    that of the batch, where the many negatives are all that counts at first, or far below, where
+    they count for nothing.
 
     Shapes: queries and positives ``(B, d)``; ids, mask and weight ``(B,)``; ignore_pairs
     ``(P, 2)``. A masked row is neither query nor candidate.
@@ -279,19 +282,22 @@ def sigmoid_contrastive(
     Errors: shapes that do not fit, a temperature that is not above 0.
 
     >>> q = torch.eye(2)
-    >>> sigmoid_contrastive(q, q, temperature=1.0, bias=0.0)  # log(1 + exp(-1)) + log 2
+    >>> sigmoid_contrastive(q, q, temperature=1.0)  # log(1 + exp(-1)) + log 2; bias -log 1
     tensor(1.0064)
 
     Source: Zhai et al. 2023, equation 1.
     """
     temperature = check_temperature(temperature)
-    bias = one_number("bias", bias)
     check_vectors(mask, weight, queries=queries, positives=positives)
     check_structure(queries, None, ids, None, ignore_pairs, None)
     queries, positives = real_rows(mask, *upcast(queries, positives))
     if normalize:
         queries, positives = unit_vectors(queries), unit_vectors(positives)
     queries = queries / temperature
+    if bias is None:
+        candidates = slope_of_rows(queries, mask, None).sum()
+        bias = -(candidates - 1.0).clamp(min=1.0).log()
+    bias = torch.as_tensor(one_number("bias", bias), dtype=queries.dtype, device=queries.device)
     own = (queries * positives).sum(dim=-1) + bias
     exclusion = Exclusion(
         bias=candidate_bias(None, mask, positives),
@@ -302,7 +308,7 @@ def sigmoid_contrastive(
     wrong = logistic_cost_of_others(
         queries,
         positives,
-        torch.as_tensor(bias, dtype=queries.dtype, device=queries.device),
+        bias,
         exclusion,
         slope_of_rows(queries, mask, weight),
     )
