@@ -149,6 +149,62 @@ def test_unit_vectors_have_every_derivative():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_unit_vectors_over_a_temperature_have_every_derivative():
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    real = torch.tensor([True, True, False, True])
+    x.requires_grad_()
+
+    def form(x, t):
+        return unit_vectors(x, real, t)
+
+    plain = torch.where(real.unsqueeze(1), F.normalize(x, dim=-1), 0.0) / t
+    torch.testing.assert_close(form(x, t), plain)
+    torch.testing.assert_close(unit_vectors(x, real, 0.3), plain)
+    assert torch.autograd.gradcheck(form, (x, t), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(form, (x, t))
+    assert torch.autograd.gradgradcheck(lambda t: form(x.detach(), t), (t,))
+    assert torch.autograd.gradgradcheck(lambda x: unit_vectors(x, real, 0.3), (x,))
+    (right,) = torch.autograd.grad(form(x, t).pow(3).sum(), t)
+    found = torch.func.grad(lambda t: unit_vectors(x.detach(), real, t).pow(3).sum())(t.detach())
+    torch.testing.assert_close(found, right)
+    masks = torch.stack([real, ~real])
+    several = torch.func.vmap(lambda real: unit_vectors(x.detach(), real))(masks)
+    torch.testing.assert_close(several, torch.stack([unit_vectors(x, mask) for mask in masks]))
+
+
+@pytest.mark.parametrize("junk", [math.nan, math.inf, 1e30, 0.0])
+def test_what_an_unreal_vector_holds_reaches_nothing(junk):
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    real = torch.tensor([True, False, True, True, False])
+    spoilt = torch.where(real.unsqueeze(1), x, junk).requires_grad_()
+    made = unit_vectors(spoilt, real, 0.1)
+    assert not made[~real].any()
+    torch.testing.assert_close(made[real], F.normalize(x[real], dim=1) / 0.1)
+    (found,) = torch.autograd.grad(made.sum(), spoilt)
+    assert not found[~real].any()
+    assert found[real].isfinite().all() and found[real].any()
+
+
+def test_many_unit_vectors_have_the_gradient_of_one_after_the_other():
+    """More than fit into one piece, with a gradient that is expanded and one that is not."""
+    x = torch.randn(700, 3, 100, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for loss in (torch.sum, lambda made: made.pow(3).sum()):
+        (found,) = torch.autograd.grad(loss(unit_vectors(x)), x)
+        (right,) = torch.autograd.grad(loss(F.normalize(x, dim=-1)), x)
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-6)
+
+
+def test_a_temperature_of_half_precision_keeps_the_digits_of_the_vectors():
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor(0.07, dtype=torch.bfloat16, requires_grad=True)
+    made = unit_vectors(x, None, t)
+    torch.testing.assert_close(made, F.normalize(x, dim=-1) / t.detach().float())
+    made.sum().backward()
+    assert t.grad is not None and t.grad.dtype is torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_logistic_cost_has_every_derivative():
     generator = torch.Generator().manual_seed(0)
     x = 3 * torch.randn(5, 3, generator=generator, dtype=torch.float64)

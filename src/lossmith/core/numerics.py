@@ -63,49 +63,87 @@ def euclidean_from_squared(squared: Tensor) -> Tensor:
     return torch.where(coincide, 0.0, torch.where(coincide, 1.0, squared).sqrt())
 
 
-def unit_vectors(x: Tensor) -> Tensor:
-    """x / |x| along the last dimension; a zero vector stays zero, with a finite gradient."""
+def unit_vectors(
+    x: Tensor, real: Tensor | None = None, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """x / |x| along the last dimension, over one temperature above 0.
+
+    A zero vector stays zero, with a finite gradient. One that is not ``real`` becomes zero with a
+    gradient of zero, whatever it holds.
+    """
     # One operation where the squares stay in range, which on other devices would be a wait to ask.
-    if x.device.type == "cpu" and x.dtype in FULL and not under_tracing(x):
+    looked_at = [t for t in (x, real, temperature) if isinstance(t, Tensor)]
+    if x.device.type == "cpu" and x.dtype in FULL and not under_tracing(*looked_at):
         norm = torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True)
-        if norm.numel() > 0 and all_within(norm, SHORT, 1.0 / SHORT):
+        there = None if real is None else real.unsqueeze(-1)
+        # A masked vector may be zero, but not infinite: it is divided by infinity instead.
+        usual = norm if there is None else torch.where(there, norm, norm.clamp(min=1.0))
+        if norm.numel() > 0 and all_within(usual, SHORT, 1.0 / SHORT):
+            norm = norm if there is None else torch.where(there, norm, math.inf)
             apply: Any = _UnitVectors.apply  # torch leaves it untyped
-            made: Tensor = apply(x, norm)
+            made: Tensor = apply(x, temperature, norm, real)
             return made
-    return _unit_vectors(x)
+    return _unit_vectors(x, real, temperature)
 
 
-def _unit_vectors(x: Tensor) -> Tensor:
+def _unit_vectors(x: Tensor, real: Tensor | None, temperature: float | Tensor) -> Tensor:
+    if real is not None:
+        x = torch.where(real.unsqueeze(-1), x, 0.0)
     largest = x.detach().abs().amax(dim=-1, keepdim=True)
     # Scaling first keeps the squares of very long and very short vectors in range.
     scaled = x / torch.where(largest > 0, largest, 1.0)
     norm = euclidean_from_squared((scaled * scaled).sum(dim=-1, keepdim=True))
-    return scaled / torch.where(norm > 0, norm, 1.0)
+    unit = scaled / torch.where(norm > 0, norm, 1.0)
+    return unit / temperature if isinstance(temperature, Tensor) or temperature != 1.0 else unit
 
 
 class _UnitVectors(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: Tensor) -> Tensor:
-        unit = x / norm
-        ctx.save_for_backward(x, unit, norm)
-        ctx.save_for_forward(unit, norm)
-        return unit
+    """x / norm / temperature, where the norm of a vector that is not real is infinite."""
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        unit, norm = ctx.saved_tensors
-        along: Tensor = torch.linalg.vecdot(tangent, unit).unsqueeze(-1)
-        change: Tensor = (tangent - unit * along) / norm
-        return change
+    def forward(
+        ctx: Any, x: Tensor, temperature: float | Tensor, norm: Tensor, real: Tensor | None
+    ) -> Tensor:
+        norm = norm * temperature
+        made = x / norm
+        learnt = temperature if isinstance(temperature, Tensor) else None
+        ctx.number = None if isinstance(temperature, Tensor) else temperature
+        ctx.save_for_backward(x, learnt, made, norm, real)
+        ctx.save_for_forward(x, learnt, made, norm)
+        return made
+
+    @staticmethod
+    def jvp(ctx: Any, of_x: Tensor | None, of_temperature: Tensor | None, *_: None) -> Tensor:
+        _, learnt, made, norm = ctx.saved_tensors
+        temperature = ctx.number if learnt is None else learnt
+        change = torch.zeros_like(made)
+        if of_x is not None:
+            along = (of_x * made).sum(dim=-1, keepdim=True) * (temperature * temperature)
+            change = (of_x - made * along) / norm
+        return change if of_temperature is None else change - made * (of_temperature / temperature)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
-        x, unit, norm = ctx.saved_tensors
+        x, learnt, made, norm, real = ctx.saved_tensors
+        temperature = ctx.number if learnt is None else learnt
         if torch.is_grad_enabled():  # a second derivative is asked for
-            (found,) = torch.autograd.grad(_unit_vectors(x), x, slopes[0], create_graph=True)
-            return found, None
-        along = torch.linalg.vecdot(slopes[0], unit).unsqueeze(-1)
-        return torch.addcmul(slopes[0], unit, along, value=-1.0).div_(norm), None
+            plain = _unit_vectors(x, real, temperature)
+            asked = [t for t in (x, learnt) if t is not None and t.requires_grad]
+            found = iter(torch.autograd.grad(plain, asked, slopes[0], create_graph=True))
+            wanted = ctx.needs_input_grad[:2]
+            return (*(next(found) if needed else None for needed in wanted), None, None)
+        width = made.shape[-1]
+        change = torch.empty_like(made, memory_format=torch.contiguous_format)
+        along = norm.new_empty(norm.numel(), 1)
+        rows = [t.reshape(-1, width) for t in (slopes[0], made, change)]
+        # Piece by piece: what lies between stays in the cache.
+        pieces = [t.split(max(1, PIECE // width)) for t in (*rows, along, norm.reshape(-1, 1))]
+        square = temperature * temperature
+        for slope, vector, out, inner, size in zip(*pieces, strict=True):
+            torch.sum(torch.mul(slope, vector, out=out), dim=-1, keepdim=True, out=inner)
+            torch.addcmul(slope, vector, inner * square, value=-1.0, out=out).div_(size)
+        of_temperature = -along.sum() / temperature if ctx.needs_input_grad[1] else None
+        return change, of_temperature, None, None
 
 
 def distance(x: Tensor, y: Tensor, kind: Distance) -> Tensor:

@@ -22,8 +22,8 @@ from lossmith.losses.retrieval.inputs import (
     check_temperature,
     check_vectors,
     one_number,
-    real_rows,
     slope_of_rows,
+    vectors_at,
 )
 from lossmith.losses.retrieval.structure import (
     Guide,
@@ -115,10 +115,7 @@ def info_nce(
     check_vectors(mask, weight, queries=queries, positives=positives)
     check_negatives(queries, negatives, negatives_mask)
     check_structure(queries, negatives, ids, log_q, ignore_pairs, guide)
-    queries, positives = real_rows(mask, *upcast(queries, positives))
-    if normalize:
-        queries, positives = unit_vectors(queries), unit_vectors(positives)
-    queries = queries / temperature
+    queries, positives = vectors_at(temperature, queries, positives, mask, normalize)
     shared = extra = None
     if negatives is not None:
         shared, extra = explicit_negatives(queries, negatives, negatives_mask, mask, normalize)
@@ -132,7 +129,8 @@ def info_nce(
     exclusion = Exclusion(
         own=not inclusive,
         bias=candidate_bias(log_q, mask, positives),
-        rows_out=None if mask is None else ~mask,
+        # A masked row's cost is dropped; only sums of columns would hear of it.
+        rows_out=~mask if mask is not None and symmetric else None,
         ids=None if group is None or inclusive else group.to(queries.dtype),
         pairs=sorted_pairs(ignore_pairs),
         **guide_of(guide, guide_margin, mask, queries.dtype),
@@ -216,7 +214,7 @@ def nt_xent(
     """
     temperature = check_temperature(temperature)
     check_vectors(mask, weight, z1=z1, z2=z2)
-    z1, z2 = (unit_vectors(z) for z in real_rows(mask, *upcast(z1, z2)))
+    z1, z2 = (unit_vectors(z, mask) for z in upcast(z1, z2))
     size = len(z1)
     example = torch.arange(size, device=z1.device)
     if mask is not None:
@@ -290,10 +288,7 @@ def sigmoid_contrastive(
     temperature = check_temperature(temperature)
     check_vectors(mask, weight, queries=queries, positives=positives)
     check_structure(queries, None, ids, None, ignore_pairs, None)
-    queries, positives = real_rows(mask, *upcast(queries, positives))
-    if normalize:
-        queries, positives = unit_vectors(queries), unit_vectors(positives)
-    queries = queries / temperature
+    queries, positives = vectors_at(temperature, queries, positives, mask, normalize)
     if bias is None:
         candidates = slope_of_rows(queries, mask, None).sum()
         bias = -(candidates - 1.0).clamp(min=1.0).log()

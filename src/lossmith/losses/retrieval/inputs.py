@@ -29,6 +29,21 @@ def real_rows(mask: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.where(mask.unsqueeze(-1), row, 0.0) for row in rows)
 
 
+def vectors_at(
+    temperature: float | Tensor,
+    queries: Tensor,
+    positives: Tensor,
+    mask: Tensor | None,
+    normalize: bool,
+) -> tuple[Tensor, Tensor]:
+    """Queries over the temperature, and positives: at least float32, the masked ones zero."""
+    queries, positives = upcast(queries, positives)
+    if normalize:
+        return unit_vectors(queries, mask, temperature), unit_vectors(positives, mask)
+    queries, positives = real_rows(mask, queries, positives)
+    return queries / temperature, positives
+
+
 def check_temperature(temperature: float | Tensor) -> float | Tensor:
     """The temperature as a number above 0 or a scalar tensor."""
     check_range("temperature", temperature, 0.0, low_open=True)
@@ -83,8 +98,9 @@ def labelled(
     check_vectors(mask, weight, embeddings=embeddings)
     check_leading_shape(embeddings, "embeddings", labels=labels)
     check_whole(labels=labels)
-    (rows,) = real_rows(mask, *upcast(embeddings))
-    return (unit_vectors(rows) if normalize else rows), groups(labels, mask)
+    (rows,) = upcast(embeddings)
+    rows = unit_vectors(rows, mask) if normalize else real_rows(mask, rows)[0]
+    return rows, groups(labels, mask)
 
 
 def slope_of_rows(rows: Tensor, valid: Tensor | None, weight: Tensor | None) -> Tensor:

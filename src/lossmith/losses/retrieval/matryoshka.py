@@ -13,7 +13,6 @@ from lossmith.losses.retrieval.inputs import (
     IN_BATCH,
     check_temperature,
     check_vectors,
-    real_rows,
     slope_of_rows,
 )
 from lossmith.losses.retrieval.structure import candidate_bias
@@ -76,7 +75,7 @@ def matryoshka_info_nce(
     temperature = check_temperature(temperature)
     check_vectors(mask, weight, queries=queries, positives=positives)
     ends = _ends(prefixes, queries.shape[1])
-    queries, positives = (unit_vectors(x) for x in real_rows(mask, *upcast(queries, positives)))
+    queries, positives = (unit_vectors(x, mask) for x in upcast(queries, positives))
     left = _inverse_lengths(queries, ends) / temperature
     right = _inverse_lengths(positives, ends)
     own = _at(queries * positives, ends) * left * right

@@ -7,7 +7,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from lossmith.core.numerics import full_precision, unit_vectors, upcast
+from lossmith.core.numerics import unit_vectors, upcast
 from lossmith.core.validate import (
     check_float,
     check_leading_shape,
@@ -17,6 +17,7 @@ from lossmith.core.validate import (
     shape_text,
 )
 from lossmith.kernels.contrastive.engine import ABSENT
+from lossmith.kernels.contrastive.own_negatives import own_negative_scores
 from lossmith.losses.retrieval.inputs import check_whole, real_rows
 
 Guide = Tensor | tuple[Tensor, Tensor]
@@ -106,18 +107,17 @@ def explicit_negatives(
     normalize: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Shared negatives ``(M, d)`` as vectors, or the scores ``(B, K)`` of those of each query."""
-    queries, negatives = upcast(queries, negatives)
-    if negatives.dim() == 3:
-        (negatives,) = real_rows(None if mask is None else mask.unsqueeze(-1), negatives)
-    (negatives,) = real_rows(negatives_mask, negatives)
-    negatives = unit_vectors(negatives) if normalize else negatives
     if negatives.dim() == 2:
-        return negatives, None
-    with full_precision(queries):
-        scores = (negatives @ queries.unsqueeze(-1)).squeeze(-1)
-    if negatives_mask is not None:
-        scores = torch.where(negatives_mask, scores, ABSENT)
-    return None, scores
+        _, negatives = upcast(queries, negatives)
+        if normalize:
+            return unit_vectors(negatives, negatives_mask), None
+        return real_rows(negatives_mask, negatives)[0], None
+    real = negatives_mask
+    if mask is not None:
+        asked = mask.unsqueeze(-1).expand(negatives.shape[:2])
+        real = asked if real is None else asked & real
+    queries = queries.to(torch.promote_types(queries.dtype, negatives.dtype))
+    return None, own_negative_scores(queries, negatives, real, normalize)
 
 
 def candidate_bias(
@@ -156,8 +156,6 @@ def guide_of(
             scores = torch.where(mask & mask.unsqueeze(1), scores, 0.0)
         limit = scores.diagonal() - margin
         return {"guide_rows": scores, "guide_columns": None, "guide_limit": limit}
-    rows, columns = (
-        unit_vectors(vectors.detach().to(dtype)) for vectors in real_rows(mask, *guide)
-    )
+    rows, columns = (unit_vectors(vectors.detach().to(dtype), mask) for vectors in guide)
     limit = (rows * columns).sum(dim=-1) - margin
     return {"guide_rows": rows, "guide_columns": columns, "guide_limit": limit}
