@@ -23,8 +23,9 @@ from lossmith.metrics.generation import Outputs
 from lossmith.tasks.codec import Codec
 from lossmith.tasks.corpus_scores import corpus_score, signature
 from lossmith.tasks.decoding import beam_search, greedy
+from lossmith.tasks.hf import HF_SETTINGS, Encoder, is_hf
 from lossmith.tasks.own_model import own_model
-from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, encode_part
+from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, Pretrained, encode_part
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq, WholePrefix
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
@@ -140,11 +141,30 @@ def build_seq2seq(settings: Mapping[str, Any], vocabulary: int) -> Seq2Seq:
     if own is not None:
         return own if isinstance(own, Seq2Seq) else WholePrefix.of(own, settings, vocabulary)
     shared = {name: settings[name] for name in ("dimension", "hidden", "dropout")}
-    if settings["model"] == "transformer":
+    if _is_transformer(settings):
         sizes = {name: settings[name] for name in ("heads", "layers")}
-        return Transformer(vocabulary, **sizes, **shared)
+        encoder = pretrained_encoder(settings) if is_hf(settings["model"]) else None
+        return Transformer(vocabulary, **sizes, **shared, pretrained=encoder)
     cell = nn.LSTMCell if settings["model"] == "lstm" else nn.GRUCell
     return AttentionRNN(vocabulary, cell=cell, **shared)
+
+
+def pretrained_encoder(settings: Mapping[str, Any]) -> Encoder:
+    """The encoder that ``settings["model"]`` names; a decoder alone (GPT) raises."""
+    encoder = Encoder(settings["model"], freeze=settings["freeze"] == "yes")
+    if encoder.looks_back_alone():
+        kind = type(encoder.transformer).__name__
+        raise ValueError(
+            f"model={settings['model']}: a {kind} is a decoder, each token of which sees those "
+            "before it alone. Expected an encoder (BERT, a sentence-transformers folder) or an "
+            "encoder-decoder (T5, BART, Marian), whose encoder is taken."
+        )
+    return encoder
+
+
+def _is_transformer(settings: Mapping[str, Any]) -> bool:
+    """Whether the decoder is that of the small Transformer, whatever reads the source."""
+    return settings["model"] == "transformer" or is_hf(settings["model"])
 
 
 def say(
@@ -182,6 +202,9 @@ _RNN = {
     "batch_size": 64,
     "learning_rate": 2e-3,
 }
+_TRANSFORMER = {**_RNN, "hidden": 512, "dropout": 0.1, "learning_rate": 1e-3}
+# Before a decoder that starts from nothing a pretrained encoder takes small steps.
+_PRETRAINED = {**_TRANSFORMER, "encoder_learning_rate": 5e-5}
 GENERATION_SETTINGS: Mapping[str, Setting] = {
     "source": Setting(str, "", "column, or ending of the files, of the source; empty: guessed"),
     "target": Setting(str, "", "column, or ending of the files, of the target; empty: guessed"),
@@ -203,6 +226,9 @@ GENERATION_SETTINGS: Mapping[str, Setting] = {
     "layers": Setting(int, 2, "layers of each side of the Transformer", low=1),
     "heads": Setting(int, 4, "heads of the Transformer's attention", low=1),
     "dropout": Setting(float, None, "dropout", low=0.0, high=0.95),
+    "length": Setting(int, 128, "tokens of a source that a pretrained encoder reads", low=1),
+    # A decoder looks at every token, so there is nothing to pool.
+    **{name: one for name, one in HF_SETTINGS.items() if name != "pooling"},
     "factor": Setting(
         float, 0.5, "weight of keyword_presence or keyword_placement beside cross-entropy", low=0.0
     ),
@@ -233,7 +259,7 @@ class GenerationTask(Task):
     presets = {
         "gru": _RNN,
         "lstm": _RNN,
-        "transformer": {**_RNN, "hidden": 512, "dropout": 0.1, "learning_rate": 1e-3},
+        "transformer": _TRANSFORMER,
     }
     settings = {
         "model": ModelSetting(
@@ -241,10 +267,7 @@ class GenerationTask(Task):
             "gru",
             "reference model",
             choices=tuple(presets),
-            no_encoder=(
-                "a pretrained encoder reads and does not write. Type --model my.py:build for a "
-                "model of your own that has one inside"
-            ),
+            encoder=_PRETRAINED,
         ),
         **COMMON,
         **GENERATION_SETTINGS,
@@ -267,7 +290,7 @@ class GenerationTask(Task):
     def check(self, loss: str, settings: Mapping[str, Any]) -> None:
         """Raise unless the loss fits, and the sizes of the model go together."""
         super().check(loss, settings)
-        if settings["model"] == "transformer":
+        if _is_transformer(settings):
             check_sizes(settings["dimension"], settings["heads"])
 
     def restore(self, files: Mapping[str, bytes]) -> Reader:
@@ -284,6 +307,7 @@ class GenerationTask(Task):
             (settings["glossary"], settings["required"], settings["max_words"]),
             (settings["test"], settings["valid"], settings["split_seed"], settings["subset"]),
             (settings["tokenizer"], settings["vocabulary"]),
+            Pretrained.of(settings),
         )
         return GenerationProblem(codec, parts, description, settings)
 
@@ -295,6 +319,7 @@ def _load(
     terms: tuple[str, Any, int],
     split: tuple[float, float, int, int],
     encoding: tuple[Any, int],
+    pretrained: Pretrained | None,
 ) -> tuple[Codec, Mapping[str, EncodedPart], Description]:
     source, target, keywords, test_set = roles
     glossary, required, max_words = terms
@@ -311,7 +336,9 @@ def _load(
     )
     whole = add_keywords(whole, listed, required)
     train = whole.parts["train"]
-    codec = Codec([*train.sources, *train.targets], *encoding)
+    # Of sources that others read the tokenizer need not know a word.
+    read = train.sources if pretrained is None else ()
+    codec = Codec([*read, *train.targets], *encoding)
     description = Description(
         name=whole.name,
         rows={name: len(part) for name, part in whole.parts.items()},
@@ -321,7 +348,7 @@ def _load(
         facts={"vocabulary": len(codec)},
         scorers=(signature("bleu"), signature("chrf")),
     )
-    parts = {name: encode_part(codec, part) for name, part in whole.parts.items()}
+    parts = {name: encode_part(codec, part, pretrained) for name, part in whole.parts.items()}
     return codec, parts, description
 
 
