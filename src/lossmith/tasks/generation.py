@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -48,6 +49,7 @@ class GenerationProblem(Problem):
     ) -> None:
         self.codec, self.parts, self.description = codec, parts, description
         self.settings = settings
+        self.least = 1  # tokens of an output
         if longest is None:
             longest = max(len(target) for target in parts["train"].target)
         self.longest = longest
@@ -55,6 +57,18 @@ class GenerationProblem(Problem):
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh encoder-decoder."""
         return build_seq2seq(settings, len(self.codec))
+
+    def as_if_trained(self) -> GenerationProblem:
+        """Every output as long as the mean target; a fresh model often ends at once."""
+        targets = self.parts["train"].target
+        talkative = copy.copy(self)
+        talkative.least = min(round(sum(map(len, targets)) / len(targets)), self._most)
+        return talkative
+
+    @property
+    def _most(self) -> int:
+        """Tokens of an output."""
+        return int(self.settings["longest"] or self.longest)
 
     def inputs_of(self, part: str) -> Iterable[bytes]:
         """The token ids of each source."""
@@ -121,7 +135,8 @@ class GenerationProblem(Problem):
         """What the model makes of every source of a part."""
         encoded = self.parts[part]
         batches = encoded.in_order_of_length(ROWS_AT_ONCE)
-        return say(model, self.codec, encoded.source, batches, self.settings, self.longest)
+        lengths = self.least, self._most
+        return say(model, self.codec, encoded.source, batches, self.settings, lengths)
 
     def _token_cost(self, model: nn.Module, part: str) -> float:
         encoded = self.parts[part]
@@ -173,21 +188,25 @@ def say(
     sources: Sequence[Tensor],
     batches: Sequence[Sequence[int]],
     settings: Mapping[str, Any],
-    longest: int,
+    lengths: tuple[int, int],
 ) -> list[str]:
-    """What the model makes of each source; ``batches`` are the rows that are read together."""
-    most = settings["longest"] or longest
+    """What the model makes of each source; ``batches`` are the rows that are read together.
+
+    An output has at least and at most so many tokens as ``lengths`` say.
+    """
+    least, most = lengths
     said: dict[int, list[int]] = {}
     for rows in batches:
         source = pad_sequence([sources[i] for i in rows], True, 0)
         if settings["beams"] == 1:
-            found = greedy(model, source, most=most)
+            found = greedy(model, source, most=most, least=least)
         else:
             found = beam_search(
                 model,
                 source,
                 beams=settings["beams"],
                 most=most,
+                least=least,
                 length_penalty=settings["length_penalty"],
             )
         said.update(zip(rows, found, strict=True))

@@ -74,6 +74,7 @@ class GenerationReader(Reader):
             sources = encode_source(self.codec, plain, Pretrained.of(question.settings))
             order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
             batches = [order[i : i + ROWS_AT_ONCE] for i in range(0, len(order), ROWS_AT_ONCE)]
-            said = say(model, self.codec, sources, batches, question.settings, self.longest)
+            lengths = 1, int(question.settings["longest"] or self.longest)
+            said = say(model, self.codec, sources, batches, question.settings, lengths)
             yield [{"row": row + i, "text": text} for i, text in enumerate(said, start=1)]
             row += len(said)
