@@ -14,10 +14,13 @@ import pytest
 import torch
 
 from lossmith.cli.app import run
+from lossmith.compare.plan import PlanError
+from lossmith.compare.study import prepare
 from lossmith.data.errors import DataError
 from lossmith.tasks.codec import BEGIN_ID
 from lossmith.tasks.decoding import beam_search, greedy
 from lossmith.tasks.hf import Encoder, hf_tokens
+from lossmith.tasks.pairs import Pretrained, encode_source
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
 from lossmith.training.fit import fit, settle
@@ -179,12 +182,17 @@ def test_a_source_longer_than_the_encoder_or_length_allows_loses_its_end(folders
     assert Encoder(f"hf:{folders('bert')}").eval()(long).isfinite().all()
 
 
-def test_an_empty_source_is_read_as_well(folders, pairs, tmp_path):
+def test_an_empty_source_is_read_as_well(folders, pairs, tmp_path, monkeypatch):
     settings = {**SMALL, "epochs": 1, "model": f"hf:{folders('bert')}"}
     asked = settle("generation", pairs, "cross_entropy", seed=0, settings=settings)
     kept = load_model(fit(asked, tmp_path / "m").folder)
     (tmp_path / "new.txt").write_text("the film\n\nplot\n")
     assert len([one for some in answers(kept, str(tmp_path / "new.txt")) for one in some]) == 3
+    # Of a tokenizer without marks of beginning and end nothing would be left to look at.
+    ids = torch.tensor([[-1, -1], [4, -1]])
+    monkeypatch.setattr("lossmith.tasks.pairs.hf_tokens", lambda *_: ids)
+    found = encode_source(kept.reader.codec, ["", "the"], Pretrained("hf:any", 2))
+    assert [one.tolist() for one in found] == [[1], [5]]
 
 
 def test_from_compare_to_predict(folders, pairs, tmp_path, capfd, monkeypatch):
@@ -240,6 +248,8 @@ def test_a_mistake_is_a_sentence(folders, pairs, tmp_path):
         learner(pairs, tmp_path / "none")
     with pytest.raises(ValueError, match=r"a GPT2Model is a decoder.*Expected an encoder.*T5"):
         learner(pairs, folders("gpt"))
+    with pytest.raises(PlanError, match=r"a GPT2Model is a decoder"):
+        prepare("generation", pairs, ["cross_entropy"], settings={"model": f"hf:{folders('gpt')}"})
     with pytest.raises(ValueError, match=r"there is no setting 'pooling'"):
         learner(pairs, folders("bert"), pooling="cls")
     with pytest.raises(ValueError, match=r"dimension=9 must be even"):
