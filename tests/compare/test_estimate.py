@@ -13,12 +13,15 @@ from types import SimpleNamespace
 
 import own_things
 import pytest
+import torch
 
 from lossmith.cli.app import run
 from lossmith.compare.estimate import _span, _together, estimate
 from lossmith.compare.study import prepare
 from lossmith.compare.timing import ENOUGH, FEW, WARM_UP, Timing, _Few, measure
+from lossmith.tasks.codec import END_ID
 from lossmith.training.job import Job
+from tasks import tiny
 
 
 @pytest.fixture
@@ -71,6 +74,36 @@ def test_slow_steps_are_timed_longer_for_some_more_of_them(monkeypatch, step, st
     monkeypatch.setattr("lossmith.compare.timing.time.perf_counter", lambda: step * next(now))
     few = _Few(SimpleNamespace(batches=lambda *_: itertools.repeat(0)))
     assert sum(1 for _ in few.batches({}, 0, 1)) == WARM_UP + steps
+
+
+def test_the_largest_batch_of_an_epoch_is_stepped_on_first_and_last():
+    """It decides the memory, and a few timed steps would seldom meet it."""
+    sizes = [4, 4, 4, 4, 4, 9, 4]
+    made = [(torch.zeros(size), [1, (2,)]) for size in sizes]
+    few = _Few(SimpleNamespace(batches=lambda *_: iter(made)))
+    found = [len(batch[0]) for batch in few.batches({}, 0, 1)]
+    assert found == [9, *sizes, 9]
+    assert few.whole == len(sizes) and len(few.step()) == 4
+    assert few.step()[3] == len(sizes) + 1 - WARM_UP
+    few = _Few(SimpleNamespace(batches=lambda *_: iter(made[:5])))
+    assert len(list(few.batches({}, 0, 1))) == few.whole == 5, "all are alike"
+
+
+def test_a_fresh_model_is_timed_as_it_writes_when_it_has_learned():
+    problem = tiny.generation()
+    torch.manual_seed(0)
+    model = problem.model(problem.settings)
+    with torch.no_grad():
+        model.embedding.bias[END_ID] = 100.0  # as after a few steps: it ends at once
+    talkative = problem.as_if_trained()
+    targets = problem.parts["train"].target
+    mean = sum(map(len, targets)) / len(targets)
+    said = [len(problem.codec.encode([text])[0].ids) for text in talkative.say(model, "test")]
+    assert set(said) == {round(mean)}
+    assert max(len(text.split()) for text in problem.say(model, "test")) == 1
+    assert problem.least == 1, "the problem itself stays as it was"
+    ranking = tiny.ranking()
+    assert ranking.as_if_trained() is ranking
 
 
 def test_the_range_is_that_of_blocks_of_steps_and_not_of_single_ones():

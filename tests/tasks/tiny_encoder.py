@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "film", "plot", "fine", "dull"]
 
 
-def save_encoder(path: Path) -> Path:
+def save_encoder(path: Path, *, dropout: float = 0.1) -> Path:
     """What ``save_pretrained`` of a model and of its tokenizer leave; 16 numbers for a text."""
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=32, hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )  # fmt: skip
+    return save_model(path, config)
+
+
+def save_model(path: Path, config: Any) -> Path:
+    """The same of a model that another configuration of transformers describes."""
     import transformers
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -28,11 +41,7 @@ def save_encoder(path: Path) -> Path:
         path
     )
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=32,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(path)
+    transformers.AutoModel.from_config(config).save_pretrained(path)
     return path
 
 

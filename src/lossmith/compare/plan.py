@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import lossmith
 from lossmith.core.call import format_call, parse_call, split_at
-from lossmith.core.own import digest_of, is_own, own_text, own_texts
+from lossmith.core.own import HF, digest_of, is_own, own_text, own_texts
 from lossmith.data.errors import DataError
 from lossmith.training.job import Job, RequestError
 
@@ -181,6 +181,7 @@ def make_plan(
     arms = [replace(arm, settings={**arm.settings, "metric": measured.name}) for arm in arms]
     description = _describe(task, data, given)
     _check_peers(task, data, arms)
+    _check_models(task, data, arms)
     _check_search(tune, description)
     plan = Plan(
         family=task.family,
@@ -300,6 +301,26 @@ def _check_peers(task: Task, data: str, arms: Sequence[Arm]) -> None:
                 raise
             except ValueError as error:
                 raise PlanError(str(error)) from error
+
+
+def _check_models(task: Task, data: str, arms: Sequence[Arm]) -> None:
+    """A model that is not of the registry is called once with what each loss makes of the data."""
+    from lossmith.tasks.trial import try_model
+
+    tried = set[tuple[str, str]]()
+    for arm in arms:
+        model = str(arm.settings.get("model"))
+        encoder = model.startswith(HF)
+        this = ("" if encoder else arm.loss, repr(arm.settings))  # an encoder is made alone
+        if this in tried or task.is_peer(arm.loss) or not (encoder or is_own(model)):
+            continue
+        tried.add(this)
+        try:
+            try_model(task, task.problem(data, arm.settings), arm.loss, arm.settings)
+        except DataError:
+            raise
+        except ValueError as error:
+            raise PlanError(str(error)) from error
 
 
 def _check_search(tune: int, description: Description) -> None:

@@ -26,6 +26,7 @@ SECONDS = 3.0  # of timed steps of each loss, and up to three times as many for 
 FEW = 20  # steps; batches of texts differ in length, and a handful says little of their mean
 ENOUGH = 60  # steps
 BLOCKS = 6  # of timed steps: what they disagree in, other work on the machine may do to a training
+LOOK = 1.0  # seconds in which the batch that needs most memory is looked for
 LONG = 3.0  # seconds; an evaluation that takes longer is not made again, nor on the test part
 # How far a start and a whole training may be from what was measured on a machine that stays as it
 # is: some losses cost more, or less, once the model has learned something.
@@ -72,7 +73,7 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
             ready = time.time()
             few = _few_steps(learner)
             mean, fast, slow, timed = few.step()
-            evaluation = _evaluation(problem, learner.model, task.metrics(settings))
+            evaluation = _evaluation(problem.as_if_trained(), learner.model, task.metrics(settings))
             memory = peak_memory_mb()
             began = time.perf_counter()
             learner = task.learner(problem, job.loss, settings, job.seed)
@@ -136,13 +137,28 @@ class _Few:
         self.problem = problem
         self.marks: list[float] = []
         self.whole = 0  # batches of the epoch, if it ended by itself
+        self.apart = 0  # steps that are none of the epoch's
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.problem, name)
 
     def batches(self, settings: Mapping[str, Any], seed: int, epoch: int) -> Iterator[Any]:
-        """The batches of an epoch until the time is over."""
+        """The batches of an epoch until the time is over, between two steps on its largest.
+
+        It decides the memory, in fresh memory and once more in what the others left in pieces; a
+        few of the epoch's batches would seldom be it.
+        """
         batches: Iterable[Any] = self.problem.batches(settings, seed, epoch)
+        largest = _largest(self.problem.batches(settings, seed, epoch))
+        if largest is not None:
+            self.apart = 1
+            self.marks.append(time.perf_counter())
+            yield largest
+        yield from self._until_late(batches)
+        if largest is not None:
+            yield largest
+
+    def _until_late(self, batches: Iterable[Any]) -> Iterator[Any]:
         for batch in batches:
             self.marks.append(time.perf_counter())
             done = len(self.marks) - 1
@@ -152,7 +168,7 @@ class _Few:
                 return
             yield batch
         self.marks.append(time.perf_counter())
-        self.whole = len(self.marks) - 1
+        self.whole = len(self.marks) - 1 - self.apart
 
     def step(self) -> tuple[float, float, float, int]:
         """Seconds of a step: the mean, that of the fastest and slowest block; and how many."""
@@ -161,3 +177,24 @@ class _Few:
         size = math.ceil(len(steps) / BLOCKS)
         means = [statistics.fmean(steps[i : i + size]) for i in range(0, len(steps), size)]
         return statistics.fmean(steps), min(means), max(means), len(marks) - 1
+
+
+def _largest(batches: Iterable[Any]) -> Any:
+    """The batch with the most numbers among those looked at; None where all have as many."""
+    until = time.perf_counter() + LOOK
+    largest, most, least = None, 0, math.inf
+    for batch in batches:
+        size = _size(batch)
+        least = min(least, size)
+        if size > most:
+            largest, most = batch, size
+        if time.perf_counter() > until:
+            break
+    return largest if least < most else None
+
+
+def _size(batch: Any) -> int:
+    """How many numbers the tensors of a batch hold."""
+    if hasattr(batch, "numel"):
+        return int(batch.numel())
+    return sum(map(_size, batch)) if isinstance(batch, (tuple, list)) else 0

@@ -137,13 +137,29 @@ def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
 
 def what_failed(error: BaseException) -> str:
     """An error of the user's code in a line, with the place in a file of theirs."""
-    ours = Path(__file__).resolve().parents[1]
     text = f"{type(error).__name__}: {error}".strip().rstrip(":")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if path.is_file() and ours not in path.parents and "site-packages" not in path.parts:
+        if _is_theirs(path):
             return f"{text} ({path.name}:{frame.lineno}: {frame.line})"
     return text
+
+
+def written_at(*values: Any) -> str:
+    """Where the first of these that stands in a file of the user's does: " (my.py:12)"."""
+    for value in values:
+        try:
+            path, line = inspect.getsourcefile(value), inspect.getsourcelines(value)[1]
+        except (OSError, TypeError):  # made in a notebook, or no code at all
+            continue
+        if path and _is_theirs(Path(path)):
+            return f" ({Path(path).name}:{line})"
+    return ""
+
+
+def _is_theirs(path: Path) -> bool:
+    ours = Path(__file__).resolve().parents[1]
+    return path.is_file() and ours not in path.parents and "site-packages" not in path.parts
 
 
 def code_digest(text: str) -> str:

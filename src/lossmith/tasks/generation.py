@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -23,8 +24,9 @@ from lossmith.metrics.generation import Outputs
 from lossmith.tasks.codec import Codec
 from lossmith.tasks.corpus_scores import corpus_score, signature
 from lossmith.tasks.decoding import beam_search, greedy
+from lossmith.tasks.hf import HF_SETTINGS, Encoder, is_hf
 from lossmith.tasks.own_model import own_model
-from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, encode_part
+from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, Pretrained, encode_part
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq, WholePrefix
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
@@ -47,6 +49,7 @@ class GenerationProblem(Problem):
     ) -> None:
         self.codec, self.parts, self.description = codec, parts, description
         self.settings = settings
+        self.least = 1  # tokens of an output
         if longest is None:
             longest = max(len(target) for target in parts["train"].target)
         self.longest = longest
@@ -54,6 +57,18 @@ class GenerationProblem(Problem):
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """A fresh encoder-decoder."""
         return build_seq2seq(settings, len(self.codec))
+
+    def as_if_trained(self) -> GenerationProblem:
+        """Every output as long as the mean target; a fresh model often ends at once."""
+        targets = self.parts["train"].target
+        talkative = copy.copy(self)
+        talkative.least = min(round(sum(map(len, targets)) / len(targets)), self._most)
+        return talkative
+
+    @property
+    def _most(self) -> int:
+        """Tokens of an output."""
+        return int(self.settings["longest"] or self.longest)
 
     def inputs_of(self, part: str) -> Iterable[bytes]:
         """The token ids of each source."""
@@ -120,7 +135,8 @@ class GenerationProblem(Problem):
         """What the model makes of every source of a part."""
         encoded = self.parts[part]
         batches = encoded.in_order_of_length(ROWS_AT_ONCE)
-        return say(model, self.codec, encoded.source, batches, self.settings, self.longest)
+        lengths = self.least, self._most
+        return say(model, self.codec, encoded.source, batches, self.settings, lengths)
 
     def _token_cost(self, model: nn.Module, part: str) -> float:
         encoded = self.parts[part]
@@ -140,11 +156,30 @@ def build_seq2seq(settings: Mapping[str, Any], vocabulary: int) -> Seq2Seq:
     if own is not None:
         return own if isinstance(own, Seq2Seq) else WholePrefix.of(own, settings, vocabulary)
     shared = {name: settings[name] for name in ("dimension", "hidden", "dropout")}
-    if settings["model"] == "transformer":
+    if _is_transformer(settings):
         sizes = {name: settings[name] for name in ("heads", "layers")}
-        return Transformer(vocabulary, **sizes, **shared)
+        encoder = pretrained_encoder(settings) if is_hf(settings["model"]) else None
+        return Transformer(vocabulary, **sizes, **shared, pretrained=encoder)
     cell = nn.LSTMCell if settings["model"] == "lstm" else nn.GRUCell
     return AttentionRNN(vocabulary, cell=cell, **shared)
+
+
+def pretrained_encoder(settings: Mapping[str, Any]) -> Encoder:
+    """The encoder that ``settings["model"]`` names; a decoder alone (GPT) raises."""
+    encoder = Encoder(settings["model"], freeze=settings["freeze"] == "yes")
+    if encoder.looks_back_alone():
+        kind = type(encoder.transformer).__name__
+        raise ValueError(
+            f"model={settings['model']}: a {kind} is a decoder, each token of which sees those "
+            "before it alone. Expected an encoder (BERT, a sentence-transformers folder) or an "
+            "encoder-decoder (T5, BART, Marian), whose encoder is taken."
+        )
+    return encoder
+
+
+def _is_transformer(settings: Mapping[str, Any]) -> bool:
+    """Whether the decoder is that of the small Transformer, whatever reads the source."""
+    return settings["model"] == "transformer" or is_hf(settings["model"])
 
 
 def say(
@@ -153,21 +188,25 @@ def say(
     sources: Sequence[Tensor],
     batches: Sequence[Sequence[int]],
     settings: Mapping[str, Any],
-    longest: int,
+    lengths: tuple[int, int],
 ) -> list[str]:
-    """What the model makes of each source; ``batches`` are the rows that are read together."""
-    most = settings["longest"] or longest
+    """What the model makes of each source; ``batches`` are the rows that are read together.
+
+    An output has at least and at most so many tokens as ``lengths`` say.
+    """
+    least, most = lengths
     said: dict[int, list[int]] = {}
     for rows in batches:
         source = pad_sequence([sources[i] for i in rows], True, 0)
         if settings["beams"] == 1:
-            found = greedy(model, source, most=most)
+            found = greedy(model, source, most=most, least=least)
         else:
             found = beam_search(
                 model,
                 source,
                 beams=settings["beams"],
                 most=most,
+                least=least,
                 length_penalty=settings["length_penalty"],
             )
         said.update(zip(rows, found, strict=True))
@@ -182,6 +221,9 @@ _RNN = {
     "batch_size": 64,
     "learning_rate": 2e-3,
 }
+_TRANSFORMER = {**_RNN, "hidden": 512, "dropout": 0.1, "learning_rate": 1e-3}
+# Before a decoder that starts from nothing a pretrained encoder takes small steps.
+_PRETRAINED = {**_TRANSFORMER, "encoder_learning_rate": 5e-5}
 GENERATION_SETTINGS: Mapping[str, Setting] = {
     "source": Setting(str, "", "column, or ending of the files, of the source; empty: guessed"),
     "target": Setting(str, "", "column, or ending of the files, of the target; empty: guessed"),
@@ -203,6 +245,9 @@ GENERATION_SETTINGS: Mapping[str, Setting] = {
     "layers": Setting(int, 2, "layers of each side of the Transformer", low=1),
     "heads": Setting(int, 4, "heads of the Transformer's attention", low=1),
     "dropout": Setting(float, None, "dropout", low=0.0, high=0.95),
+    "length": Setting(int, 128, "tokens of a source that a pretrained encoder reads", low=1),
+    # A decoder looks at every token, so there is nothing to pool.
+    **{name: one for name, one in HF_SETTINGS.items() if name != "pooling"},
     "factor": Setting(
         float, 0.5, "weight of keyword_presence or keyword_placement beside cross-entropy", low=0.0
     ),
@@ -233,7 +278,7 @@ class GenerationTask(Task):
     presets = {
         "gru": _RNN,
         "lstm": _RNN,
-        "transformer": {**_RNN, "hidden": 512, "dropout": 0.1, "learning_rate": 1e-3},
+        "transformer": _TRANSFORMER,
     }
     settings = {
         "model": ModelSetting(
@@ -241,10 +286,7 @@ class GenerationTask(Task):
             "gru",
             "reference model",
             choices=tuple(presets),
-            no_encoder=(
-                "a pretrained encoder reads and does not write. Type --model my.py:build for a "
-                "model of your own that has one inside"
-            ),
+            encoder=_PRETRAINED,
         ),
         **COMMON,
         **GENERATION_SETTINGS,
@@ -267,7 +309,7 @@ class GenerationTask(Task):
     def check(self, loss: str, settings: Mapping[str, Any]) -> None:
         """Raise unless the loss fits, and the sizes of the model go together."""
         super().check(loss, settings)
-        if settings["model"] == "transformer":
+        if _is_transformer(settings):
             check_sizes(settings["dimension"], settings["heads"])
 
     def restore(self, files: Mapping[str, bytes]) -> Reader:
@@ -284,6 +326,7 @@ class GenerationTask(Task):
             (settings["glossary"], settings["required"], settings["max_words"]),
             (settings["test"], settings["valid"], settings["split_seed"], settings["subset"]),
             (settings["tokenizer"], settings["vocabulary"]),
+            Pretrained.of(settings),
         )
         return GenerationProblem(codec, parts, description, settings)
 
@@ -295,6 +338,7 @@ def _load(
     terms: tuple[str, Any, int],
     split: tuple[float, float, int, int],
     encoding: tuple[Any, int],
+    pretrained: Pretrained | None,
 ) -> tuple[Codec, Mapping[str, EncodedPart], Description]:
     source, target, keywords, test_set = roles
     glossary, required, max_words = terms
@@ -311,7 +355,9 @@ def _load(
     )
     whole = add_keywords(whole, listed, required)
     train = whole.parts["train"]
-    codec = Codec([*train.sources, *train.targets], *encoding)
+    # Of sources that others read the tokenizer need not know a word.
+    read = train.sources if pretrained is None else ()
+    codec = Codec([*read, *train.targets], *encoding)
     description = Description(
         name=whole.name,
         rows={name: len(part) for name, part in whole.parts.items()},
@@ -321,7 +367,7 @@ def _load(
         facts={"vocabulary": len(codec)},
         scorers=(signature("bleu"), signature("chrf")),
     )
-    parts = {name: encode_part(codec, part) for name, part in whole.parts.items()}
+    parts = {name: encode_part(codec, part, pretrained) for name, part in whole.parts.items()}
     return codec, parts, description
 
 

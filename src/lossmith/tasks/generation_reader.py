@@ -14,7 +14,7 @@ from lossmith.data.roles import SOURCE
 from lossmith.data.unlabelled import read_texts
 from lossmith.tasks.codec import Codec
 from lossmith.tasks.generation import ROWS_AT_ONCE, GenerationProblem, build_seq2seq, say
-from lossmith.tasks.pairs import encode_part, encode_source
+from lossmith.tasks.pairs import Pretrained, encode_part, encode_source
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.seq2seq import Seq2Seq
 from lossmith.tasks.task import Description
@@ -61,7 +61,7 @@ class GenerationReader(Reader):
         whole = add_keywords(whole, listed, settings["required"], self.common)
         rows = {"test": len(whole.parts["test"])}
         description = Description(whole.name, rows, whole.notes, whole.fingerprint, "as given")
-        parts = {"test": encode_part(self.codec, whole.parts["test"])}
+        parts = {"test": encode_part(self.codec, whole.parts["test"], Pretrained.of(settings))}
         return GenerationProblem(self.codec, parts, description, settings, self.longest)
 
     def answers(self, model: nn.Module, question: Question) -> Iterator[list[Record]]:
@@ -70,9 +70,11 @@ class GenerationReader(Reader):
         model.eval()
         row = 0
         for texts in read_texts(question.source, question.settings["source"] or None, SOURCE):
-            sources = encode_source(self.codec, [" ".join(text.split()) for text in texts])
+            plain = [" ".join(text.split()) for text in texts]
+            sources = encode_source(self.codec, plain, Pretrained.of(question.settings))
             order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
             batches = [order[i : i + ROWS_AT_ONCE] for i in range(0, len(order), ROWS_AT_ONCE)]
-            said = say(model, self.codec, sources, batches, question.settings, self.longest)
+            lengths = 1, int(question.settings["longest"] or self.longest)
+            said = say(model, self.codec, sources, batches, question.settings, lengths)
             yield [{"row": row + i, "text": text} for i, text in enumerate(said, start=1)]
             row += len(said)

@@ -1,8 +1,9 @@
 """A local pretrained encoder as a text model: ``--model hf:FOLDER``. Nothing is ever downloaded.
 
 FOLDER is what Hugging Face's ``save_pretrained`` leaves (config.json, weights, tokenizer), or a
-sentence-transformers folder, whose own pooling is then the default. The seam for other tasks is
-:func:`hf_tokens` and :class:`Encoder`: texts to token ids, token ids to one vector each.
+sentence-transformers folder, whose own pooling is then the default. Of an encoder-decoder (T5,
+BART, Marian) the encoder is taken. The seam for other tasks is :func:`hf_tokens` and
+:class:`Encoder`: texts to token ids, token ids to one vector each, or to one for each token.
 """
 
 from __future__ import annotations
@@ -79,13 +80,13 @@ def read_folder(model: str) -> Folder:
             f"model={model}: there is no folder {str(path)!r}. Expected a local folder with "
             "config.json, weights and tokenizer; a name on a hub is not looked up."
         )
-    pooling, normalize, longest, transformer = "mean", False, None, path
+    pooling, normalize, sentence, transformer = "mean", False, None, path
     if (path / "modules.json").is_file():
         for module in json.loads((path / "modules.json").read_text("utf-8")):
             kind, where = str(module["type"]).rpartition(".")[2], path / str(module["path"])
             if kind == "Transformer":
                 transformer = where
-                longest = _longest(where)
+                sentence = _number(where / "sentence_bert_config.json", "max_seq_length")
             elif kind == "Pooling":
                 pooling = _pooling(model, where / "config.json")
             elif kind == "Normalize":
@@ -100,13 +101,15 @@ def read_folder(model: str) -> Folder:
             f"model={model}: {transformer} holds no config.json. Expected what "
             "model.save_pretrained and tokenizer.save_pretrained leave in one folder."
         )
-    return Folder(transformer, pooling, normalize, longest)
+    places = _number(transformer / "config.json", "max_position_embeddings")
+    limits = [limit for limit in (sentence, places) if limit is not None]
+    return Folder(transformer, pooling, normalize, min(limits, default=None))
 
 
-def _longest(folder: Path) -> int | None:
-    path = folder / "sentence_bert_config.json"
-    found = json.loads(path.read_text("utf-8")).get("max_seq_length") if path.is_file() else None
-    return int(found) if found else None
+def _number(path: Path, name: str) -> int | None:
+    """What a file of settings says under a name, where it says a number above 0."""
+    found = json.loads(path.read_text("utf-8")).get(name) if path.is_file() else None
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _pooling(model: str, path: Path) -> str:
@@ -140,14 +143,27 @@ def transformers() -> Any:
 
 @lru_cache(maxsize=2)
 def _tokenizer(model: str) -> Any:
-    folder = read_folder(model)
+    folder = read_folder(model).transformer
     try:
-        return transformers().AutoTokenizer.from_pretrained(
-            str(folder.transformer), local_files_only=True
+        found = transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ValueError(
+            f"model={model}: its tokenizer cannot be read ({_reason(error)})."
+        ) from error
+    # Of a folder without these an empty one is made, to which every word is unknown.
+    names = found.vocab_files_names.values()
+    if names and not any((folder / name).is_file() for name in names):
+        raise ValueError(
+            f"model={model}: {folder} holds no tokenizer ({' or '.join(sorted(names))}). Expected "
+            "what tokenizer.save_pretrained leaves beside the weights."
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"model={model}: its tokenizer cannot be read ({reason}).") from error
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def hf_tokens(model: str, texts: Sequence[str], length: int, *, keep: str = "first") -> Tensor:
@@ -158,7 +174,7 @@ def hf_tokens(model: str, texts: Sequence[str], length: int, *, keep: str = "fir
     """
     tokenizer, longest = _tokenizer(model), read_folder(model).longest
     tokenizer.truncation_side = "right" if keep == "first" else "left"
-    most = length if longest is None else min(length, longest)
+    most = min(length, longest or length, int(tokenizer.model_max_length))
     rows = tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
     ids = torch.full((len(rows), max(map(len, rows), default=1) or 1), PADDING, dtype=torch.int32)
     for i, row in enumerate(rows):
@@ -172,7 +188,10 @@ def hf_vocabulary(model: str) -> int:
 
 
 class Encoder(nn.Module):
-    """Token ids to one vector each: a pretrained Transformer and its pooling."""
+    """Token ids to one vector each: a pretrained Transformer and its pooling.
+
+    Of an encoder-decoder it is the encoder; its decoder is left behind.
+    """
 
     def __init__(self, model: str, *, pooling: str = "auto", freeze: bool = False) -> None:
         super().__init__()
@@ -182,8 +201,11 @@ class Encoder(nn.Module):
                 str(folder.transformer), local_files_only=True
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"model={model}: its weights cannot be read ({reason}).") from error
+            raise ValueError(
+                f"model={model}: its weights cannot be read ({_reason(error)})."
+            ) from error
+        if loaded.config.is_encoder_decoder:
+            loaded = loaded.get_encoder()
         self.transformer: nn.Module = loaded.float()
         self.pooling = folder.pooling if pooling == "auto" else pooling
         self.normalize, self.frozen = folder.normalize, freeze
@@ -203,17 +225,33 @@ class Encoder(nn.Module):
         if not len(ids):
             return torch.zeros(0, self.dimension)
         ids = ids[:, : max(int((ids != PADDING).sum(dim=1).max()), 1)]  # padding stands behind
-        real = ids != PADDING
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden: Tensor = self.transformer(
-                input_ids=ids.clamp(min=0).long(), attention_mask=real.long()
-            ).last_hidden_state
+        hidden, real = self.hidden(ids), ids != PADDING
         if self.pooling == "cls":
             vector = hidden[:, 0]
         else:
             kept = real.unsqueeze(-1).to(hidden.dtype)
             vector = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
         return F.normalize(vector, dim=-1) if self.normalize else vector
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """A vector for each token, ``[N, L, dimension]``; those of padding mean nothing."""
+        real = ids != PADDING
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden: Tensor = self.transformer(
+                input_ids=ids.clamp(min=0).long(), attention_mask=real.long()
+            ).last_hidden_state
+        return hidden
+
+    @torch.no_grad()
+    def looks_back_alone(self) -> bool:
+        """Whether no token's vector depends on those behind it, as in a decoder (GPT)."""
+        config: Any = self.transformer.config
+        last = int(config.vocab_size) - 1
+        ids = torch.tensor([[last, last - 1, last], [last, last - 1, last - 1]])
+        was = self.training
+        one, two = self.eval().hidden(ids)[:, :2]
+        self.train(was)
+        return torch.allclose(one, two, rtol=0.0, atol=1e-7)
 
 
 class EncoderHead(nn.Module):

@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossmith.core.own import is_own, own, parameters_of, what_failed
+from lossmith.core.own import is_own, own, parameters_of, what_failed, written_at
 from lossmith.core.validate import shape_text
 
 # Of a text and items: the vector of the text, or the scores.
 OF_TEXTS = "model(ids [N, L]) -> [N, dimension] or [N, items]"
+
+
+class ModelError(ValueError):
+    """A model of the user's own that cannot be called as it is to be, or gives something else."""
 
 
 @dataclass(frozen=True)
@@ -89,34 +93,39 @@ def takes(model: nn.Module, count: int) -> bool:
     return True
 
 
-def called(model: nn.Module, settings: Mapping[str, Any], call: Call) -> nn.Module:
+def called(model: nn.Module, settings: Mapping[str, Any], call: Call) -> OwnModel:
     """The model, that says what is wrong when it cannot be called so or gives another shape.
 
     A last axis of one number may be there or not.
     """
-    text = str(settings["model"])
+    text, place = str(settings["model"]), place_of(model, settings)
     if not takes(model, len(call.arguments)):
         taken = ", ".join(parameters_of(model))
-        raise ValueError(
-            f"model={text} made a {type(model).__name__} whose forward takes ({taken}); it is "
-            f"called as {call.text}, so give it {', '.join(call.arguments)}."
+        raise ModelError(
+            f"model={text} made a {type(model).__name__} whose forward takes ({taken}){place}; it "
+            f"is called as {call.text}, so give it {', '.join(call.arguments)}."
         )
-    return OwnModel(model, text, call)
+    return OwnModel(model, text, call, place)
+
+
+def place_of(model: nn.Module, settings: Mapping[str, Any]) -> str:
+    """Where what a model computes is written, or else what made it."""
+    return written_at(type(model).forward, own(str(settings["model"])).value)
 
 
 class OwnModel(nn.Module):
     """A model of the user's own, that tells a failure and a wrong output in a sentence."""
 
-    def __init__(self, model: nn.Module, text: str, call: Call) -> None:
+    def __init__(self, model: nn.Module, text: str, call: Call, place: str) -> None:
         super().__init__()
-        self.model, self.text, self.call = model, text, call
+        self.model, self.text, self.call, self.place = model, text, call, place
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the model gives, in the shape that was asked for."""
         try:
             output = self.model(*inputs)
         except Exception as error:  # whatever a model of the user's raises
-            raise ValueError(
+            raise ModelError(
                 f"model={self.text} fails on {_shapes(inputs)}, called as {self.call.text}: "
                 f"{what_failed(error)}"
             ) from error
@@ -129,9 +138,9 @@ class OwnModel(nn.Module):
         what = f"a {type(output).__name__}"
         if isinstance(output, Tensor):
             what = f"{shape_text(output)} of {output.dtype}"
-        raise ValueError(
-            f"model={self.text} gave {what} when it was called with {_shapes(inputs)}; expected "
-            f"floating point of shape {right}: {self.call.text}."
+        raise ModelError(
+            f"model={self.text} gave {what} when it was called with {_shapes(inputs)}{self.place}; "
+            f"expected floating point of shape {right}: {self.call.text}."
         )
 
 
@@ -156,7 +165,7 @@ def width_of(model: nn.Module, settings: Mapping[str, Any], length: int) -> int:
         try:
             output = model.eval()(ids)
         except Exception as error:  # whatever a model of the user's raises
-            raise ValueError(
+            raise ModelError(
                 f"model={text} fails on token ids {shape_text(ids)}, called as {OF_TEXTS}: "
                 f"{what_failed(error)}"
             ) from error
@@ -164,6 +173,7 @@ def width_of(model: nn.Module, settings: Mapping[str, Any], length: int) -> int:
     if isinstance(output, Tensor) and output.dim() == 2 and len(output) == 2:
         return int(output.shape[1])
     what = shape_text(output) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    raise ValueError(
-        f"model={text} gave {what} for token ids {shape_text(ids)}; expected {OF_TEXTS}."
+    raise ModelError(
+        f"model={text} gave {what} for token ids {shape_text(ids)}{place_of(model, settings)}; "
+        f"expected {OF_TEXTS}."
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lossmith.data.parallel import ParallelPart
 from lossmith.kernels.terms import find_terms
 from lossmith.tasks.codec import BEGIN_ID, END_ID, UNKNOWN_ID, Codec, Encoded
+from lossmith.tasks.hf import hf_tokens, is_hf
 from lossmith.tasks.text import shuffled_batches
 
 IGNORED = -100  # a target that is padding
@@ -78,7 +79,21 @@ class EncodedPart:
         return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def encode_part(codec: Codec, part: ParallelPart) -> EncodedPart:
+class Pretrained(NamedTuple):
+    """A pretrained encoder that reads the sources, and how many of its tokens it reads."""
+
+    model: str
+    length: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Pretrained | None:
+        """What the settings name, if it is one."""
+        return cls(settings["model"], settings["length"]) if is_hf(settings["model"]) else None
+
+
+def encode_part(
+    codec: Codec, part: ParallelPart, pretrained: Pretrained | None = None
+) -> EncodedPart:
     """A part in token ids. A keyword is the tokens that say it in the target; where the target
     lacks it, the tokens of the keyword alone.
     """
@@ -90,7 +105,7 @@ def encode_part(codec: Codec, part: ParallelPart) -> EncodedPart:
         phrases.append(own)
         marked.append(torch.tensor([*where, False]))
     return EncodedPart(
-        encode_source(codec, part.sources),
+        encode_source(codec, part.sources, pretrained),
         [torch.tensor([*one.ids, END_ID]) for one in targets],
         phrases,
         marked,
@@ -98,9 +113,18 @@ def encode_part(codec: Codec, part: ParallelPart) -> EncodedPart:
     )
 
 
-def encode_source(codec: Codec, texts: Sequence[str]) -> list[Tensor]:
-    """The token ids of each source, with the mark of its end."""
-    return [torch.tensor([*one.ids, END_ID]) for one in codec.encode(texts)]
+def encode_source(
+    codec: Codec, texts: Sequence[str], pretrained: Pretrained | None = None
+) -> list[Tensor]:
+    """The token ids of each source, with the mark of its end.
+
+    Those of a pretrained encoder are one higher than its own, so that here too 0 is padding.
+    """
+    if pretrained is None:
+        return [torch.tensor([*one.ids, END_ID]) for one in codec.encode(texts)]
+    ids = hf_tokens(pretrained.model, texts, pretrained.length).long() + 1
+    ids[:, 0].clamp_(min=1)  # an empty text is one token: there is something to look at
+    return [row[row != 0] for row in ids]
 
 
 def keyword_tokens(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.tasks.codec import BEGIN_ID
-from lossmith.tasks.own_model import Call, called
+from lossmith.tasks.own_model import Call, ModelError, OwnModel, called
 
 Tensors = tuple[Tensor, ...]  # all with the batch first
 
@@ -58,12 +58,14 @@ class WholePrefix(Seq2Seq):
             lambda source, mask, given: (*given.shape, vocabulary),
         )
         made = cls(called(model, settings, call))
-        made._check_that_it_looks_back(str(settings["model"]), vocabulary)
+        made._check_that_it_looks_back(vocabulary)
         return made
 
     @torch.no_grad()
-    def _check_that_it_looks_back(self, text: str, vocabulary: int) -> None:
+    def _check_that_it_looks_back(self, vocabulary: int) -> None:
         """Raise if a logit changes with a token behind it, which decoding has not said yet."""
+        own = self.model
+        assert isinstance(own, OwnModel)
         source = torch.tensor([[vocabulary - 1, vocabulary - 2]])
         given = torch.tensor([[BEGIN_ID, vocabulary - 2, vocabulary - 1, vocabulary - 2]])
         other = given.index_fill(1, torch.tensor([3]), vocabulary - 1)
@@ -72,10 +74,10 @@ class WholePrefix(Seq2Seq):
             one, two = (self.eval()(source, some)[:, :3] for some in (given, other))
         self.train(was)
         if not torch.allclose(one, two, rtol=1e-3, atol=1e-4):
-            raise ValueError(
-                f"model={text} looks ahead: its logits of the first three tokens changed with the "
-                "fourth, which it is to foretell. Give its decoder a causal mask, as in "
-                "nn.Transformer.generate_square_subsequent_mask."
+            raise ModelError(
+                f"model={own.text} looks ahead{own.place}: its logits of the first three tokens "
+                "changed with the fourth, which it is to foretell. Give its decoder a causal mask, "
+                "as in nn.Transformer.generate_square_subsequent_mask."
             )
 
     def encode(self, source: Tensor) -> Tensors:

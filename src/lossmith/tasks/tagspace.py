@@ -157,10 +157,9 @@ def build_text_items(
     encoder: nn.Module
     if own is not None:
         width = width_of(own, settings, ids.shape[1])
-        own = called(own, settings, Call(OF_TEXTS, lambda ids: (len(ids), width)))
-        if _scores_items(width, settings, items):
-            return TextScores(own, ids, items)
-        encoder = own
+        encoder = called(own, settings, Call(OF_TEXTS, lambda ids: (len(ids), width)))
+        if _scores_items(width, settings, items, encoder.place):
+            return TextScores(encoder, ids, items)
     elif is_hf(settings["model"]):
         encoder = hf_vectors(settings, dimension)
     elif settings["model"] == "bag":
@@ -178,20 +177,20 @@ def build_text_items(
     )
 
 
-def _scores_items(width: int, settings: Mapping[str, Any], items: int) -> bool:
+def _scores_items(width: int, settings: Mapping[str, Any], items: int, place: str) -> bool:
     """Whether a model of the user's own gives scores of items, and no vectors."""
     text, dimension = settings["model"], settings["dimension"]
     if width == items == dimension:
         raise ValueError(
-            f"model={text} gives {width} numbers for a text, and there are {items} items and "
-            f"dimension={dimension}: are they scores of the items, or a vector? Another dimension "
-            f"tells them apart: --set dimension={dimension + 1}."
+            f"model={text} gives {width} numbers for a text{place}, and there are {items} items "
+            f"and dimension={dimension}: are they scores of the items, or a vector? Another "
+            f"dimension tells them apart: --set dimension={dimension + 1}."
         )
     if width not in (items, dimension):
         raise ValueError(
-            f"model={text} gives {width} numbers for a text; expected {dimension}, a vector that "
-            f"is compared with those of the items (dimension={dimension}), or {items}, a score "
-            "for each item."
+            f"model={text} gives {width} numbers for a text{place}; expected {dimension}, a "
+            f"vector that is compared with those of the items (dimension={dimension}), or "
+            f"{items}, a score for each item."
         )
     if width == items and settings["l2"] > 0:
         raise ValueError(NO_VECTORS.format(text))

@@ -121,6 +121,10 @@ class Problem(ABC):
         """How many examples the batches of an epoch hold together."""
         return self.description.rows["train"]
 
+    def as_if_trained(self) -> Problem:
+        """The same, evaluating a fresh model at the cost of one that has learned, to time it."""
+        return self
+
     def reader(self) -> Reader:
         """What the model needs to read new data; a model folder keeps it beside the weights."""
         raise ValueError("a model of this task cannot be kept in a folder yet; compare trains it.")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lossmith.tasks.hf import Encoder
 from lossmith.tasks.seq2seq import Seq2Seq, Tensors, TiedEmbedding
 
 
@@ -73,7 +74,11 @@ class Layer(nn.Module):
 
 
 class Transformer(Seq2Seq):
-    """Encoder and decoder of a few layers; sinusoidal positions; one table of tokens."""
+    """Encoder and decoder of a few layers; sinusoidal positions; one table of tokens.
+
+    A pretrained encoder may read in place of its own: then a source is that encoder's token ids,
+    each one higher, and the table is the target's.
+    """
 
     def __init__(
         self,
@@ -84,16 +89,22 @@ class Transformer(Seq2Seq):
         layers: int,
         hidden: int,
         dropout: float,
+        pretrained: Encoder | None = None,
     ) -> None:
         super().__init__()
         check_sizes(dimension, heads)
         self.embedding = TiedEmbedding(vocabulary, dimension)
-        self.encoder, self.decoder = (
-            nn.ModuleList(
+
+        def side(decoder: bool) -> nn.ModuleList:
+            return nn.ModuleList(
                 Layer(dimension, heads, hidden, dropout, decoder=decoder) for _ in range(layers)
             )
-            for decoder in (False, True)
-        )
+
+        self.encoder = side(decoder=False) if pretrained is None else pretrained
+        self.bridge: nn.Module = nn.Identity()
+        if pretrained is not None and pretrained.dimension != dimension:
+            self.bridge = nn.Linear(pretrained.dimension, dimension)
+        self.decoder = side(decoder=True)
         self.norm_source, self.norm_target = nn.LayerNorm(dimension), nn.LayerNorm(dimension)
         self.dropout = nn.Dropout(dropout)
         self.heads = heads
@@ -101,15 +112,21 @@ class Transformer(Seq2Seq):
     def encode(self, source: Tensor) -> Tensors:
         """The mask of what is real, then keys and values of the source for each decoder layer."""
         real = (source != 0)[:, None, None, :]
-        x = self._embed(source, 0)
-        for layer in self.encoder:
-            x, _ = layer(x, real)
-        x = self.norm_source(x)
+        x = self.norm_source(self._read(source, real))
         kept: list[Tensor] = []
         for layer in self.decoder:
             assert isinstance(layer, Layer) and layer.cross is not None
             kept += layer.cross.remember(x)
         return (real, *kept)
+
+    def _read(self, source: Tensor, real: Tensor) -> Tensor:
+        if isinstance(self.encoder, Encoder):
+            found: Tensor = self.bridge(self.encoder.hidden(source - 1))
+            return found
+        x = self._embed(source, 0)
+        for layer in self.encoder:
+            x, _ = layer(x, real)
+        return x
 
     def start(self, memory: Tensors) -> Tensors:
         """Keys and values of no place yet, for each decoder layer."""

@@ -14,6 +14,7 @@ from lossmith.core.own import digest_of, is_own, own_text, own_texts
 from lossmith.data.errors import DataError
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
+from lossmith.tasks.trial import try_model
 from lossmith.training import checkpoint
 from lossmith.training.card import card
 from lossmith.training.checkpoint import Keeper
@@ -155,6 +156,8 @@ def _training(job: Job) -> Training:
     try:
         training = Training(job, keep_best=True)
         training.problem.reader()
+        if is_own(str(training.settings["model"])):  # what is called wrongly leaves no folder
+            try_model(training.task, training.problem, job.loss, training.settings)
     except DataError:
         raise
     except ValueError as error:  # settings and data that do not go together
