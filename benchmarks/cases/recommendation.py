@@ -70,7 +70,7 @@ def precision_at_10(scores: Tensor, given: Inputs) -> float:
 
 def our_training(given: Inputs) -> float:
     """Ten passes with Adagrad, from nothing."""
-    learner = our_learner(1024, given, l2=0.3, max_trials=50)
+    learner = our_learner(1024, given, learning_rate=0.07, l2=0.3, max_trials=50)
     for _ in range(10):
         learner.epoch()
     with torch.no_grad():

@@ -26,7 +26,7 @@ METHODS = ("rounds", "at_once", "closed_form")
 # low (2), two violators (3, 4), one at the margin exactly (5), which does not violate, one below.
 SCORES = [2.0, 3.0, 0.0, 1.5, 2.5, 1.0, 0.5]
 KNOWN = [True, True, True, False, False, False, False]
-TRIALS = 4
+TRIALS = 7  # which take two rounds
 
 
 def sequential(scores: list[float], known: list[bool], redraw: bool, rng: random.Random) -> tuple:
