@@ -24,9 +24,10 @@ OTHERS = {
     "lossmith.core.module": ["Objective"],
     "lossmith.core.spec": ["find", "objectives"],
     "lossmith.core.validate": ["value_checks"],
+    "lossmith.kernels.dot_scores": ["dot_scores"],
     "lossmith.kernels.known_items": ["KnownItems"],
     "lossmith.kernels.token_statistics": ["TokenStatistics", "token_statistics"],
-    "lossmith.kernels.violators": ["Violators", "dot_scores", "sample_violators"],
+    "lossmith.kernels.violators": ["Violators", "sample_violators"],
     "lossmith.modules": ["from_text"],
 }
 HEADER = "# Written by tools/generate.py from the registry; do not edit.\n"

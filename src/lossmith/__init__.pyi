@@ -5,11 +5,11 @@ from lossmith.core.module import Objective as Objective
 from lossmith.core.spec import find as find
 from lossmith.core.spec import objectives as objectives
 from lossmith.core.validate import value_checks as value_checks
+from lossmith.kernels.dot_scores import dot_scores as dot_scores
 from lossmith.kernels.known_items import KnownItems as KnownItems
 from lossmith.kernels.token_statistics import TokenStatistics as TokenStatistics
 from lossmith.kernels.token_statistics import token_statistics as token_statistics
 from lossmith.kernels.violators import Violators as Violators
-from lossmith.kernels.violators import dot_scores as dot_scores
 from lossmith.kernels.violators import sample_violators as sample_violators
 from lossmith.losses.classification import binary_cross_entropy as binary_cross_entropy
 from lossmith.losses.classification import cross_entropy as cross_entropy

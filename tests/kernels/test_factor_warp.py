@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from lossmith.kernels.factor_warp import factor_warp
+from lossmith.kernels.dot_scores import dot_scores
+from lossmith.kernels.factor_warp import factor_warp, warp_step
 from lossmith.kernels.known_items import KnownItems
-from lossmith.kernels.violators import dot_scores, sample_violators
+from lossmith.kernels.violators import sample_violators
 from lossmith.losses.recommendation import warp
 
 USERS, ITEMS, DIMENSION, PAIRS = 5, 11, 3, 40
@@ -144,3 +145,23 @@ def test_autocast_leaves_float32():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = factor_warp(*tables, users, items, known=known, generator=seeded())
     assert torch.equal(value, expected)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("pairs", [1, 2, 7])
+def test_by_row_it_is_the_gradient_of_the_rows_that_were_named(pairs, l2):
+    torch.manual_seed(1)
+    shapes = ((50, 4), (60, 4), (60,))
+    tables = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
+    users, items = torch.randint(50, (pairs,)), torch.randint(60, (pairs,))
+    known = KnownItems(users, items, num_items=60)
+    value = factor_warp(*tables, users, items, known=known, l2=l2, generator=seeded())
+    wanted = torch.autograd.grad(value, tables)
+    knobs = {"margin": 1.0, "weighting": "log", "max_trials": 50}
+    made = warp_step(*tables, users, items, known=known, l2=l2, generator=seeded(), **knobs)
+    torch.testing.assert_close(made.value, value.detach())
+    for (rows, gradient), expected in zip(made[1:], wanted, strict=True):
+        assert len(set(rows.tolist())) == len(rows) <= 2 * pairs
+        torch.testing.assert_close(
+            torch.zeros_like(expected).index_add(0, rows, gradient), expected
+        )

@@ -8,10 +8,10 @@ import torch
 from scipy.stats import chi2_contingency
 from torch import Tensor
 
+from lossmith.kernels.dot_scores import dot_scores
 from lossmith.kernels.known_items import KnownItems
 from lossmith.kernels.violators import (
     Violators,
-    dot_scores,
     expected_rank_weight,
     rank_weight,
     sample_violators,
@@ -26,7 +26,7 @@ METHODS = ("rounds", "at_once", "closed_form")
 # low (2), two violators (3, 4), one at the margin exactly (5), which does not violate, one below.
 SCORES = [2.0, 3.0, 0.0, 1.5, 2.5, 1.0, 0.5]
 KNOWN = [True, True, True, False, False, False, False]
-TRIALS = 4
+TRIALS = 7  # which take two rounds
 
 
 def sequential(scores: list[float], known: list[bool], redraw: bool, rng: random.Random) -> tuple:
@@ -258,17 +258,18 @@ def test_warp_of_the_violators_found_is_warp_of_all_the_draws(weighting: str) ->
     assert slopes[0].equal(slopes[1])
 
 
-def test_rounds_draw_one_then_three_then_six_for_the_unresolved_rows_alone() -> None:
+def test_each_round_draws_three_times_as_many_for_the_unresolved_rows_alone() -> None:
     batch = Batch(6)
+    batch.positive_scores += 1.5  # so that some have few violators, and some none
     asked: list[tuple[list[int], int]] = []
 
     def score(rows: Tensor, items: Tensor) -> Tensor:
         asked.append((rows.tolist(), items.shape[1]))
         return batch.table[rows.unsqueeze(-1), items]
 
-    found = batch.sample(score=score, positive=batch.positive_scores, max_trials=12)
-    assert [draws for _, draws in asked] == [1, 3, 6, 2]
-    for (rows, _), done in zip(asked, (0, 1, 4, 10), strict=True):
+    found = batch.sample(score=score, positive=batch.positive_scores, max_trials=55)
+    assert [draws for _, draws in asked] == [4, 12, 36, 3]
+    for (rows, _), done in zip(asked, (0, 4, 16, 52), strict=True):
         unresolved = (found.trials > done) | ~found.found
         assert rows == unresolved.nonzero().squeeze(-1).tolist()
 

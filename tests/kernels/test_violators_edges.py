@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lossmith.kernels.dot_scores import dot_scores
 from lossmith.kernels.known_items import KnownItems
-from lossmith.kernels.violators import Violators, dot_scores, sample_violators
+from lossmith.kernels.violators import Violators, sample_violators
 from lossmith.losses.recommendation import warp
 
 METHODS = ("rounds", "at_once", "closed_form")

@@ -89,7 +89,7 @@ def test_warp_is_fed_the_first_violator_of_each_positive(margin):
     found = 0
     # The knob keeps to the form that calls the objective; the fused one is held to it below.
     loss = f"warp(reduction='sum'{margin and ', '}{margin})"
-    for batch, (positive, negative, given) in fed(problem, loss, max_trials=30):
+    for batch, (positive, negative, given) in fed(problem, loss, max_trials=60):
         assert positive.int().tolist() == batch.items.tolist()
         assert given["num_items"] == tiny.ITEMS
         for r, user in enumerate(batch.users.tolist()):
@@ -101,9 +101,9 @@ def test_warp_is_fed_the_first_violator_of_each_positive(margin):
             if given["mask"][r, 0]:
                 found += 1
                 assert int(negative[r, 0]) in violators
-                assert 1 <= int(given["trials"][r, 0]) <= 30
+                assert 1 <= int(given["trials"][r, 0]) <= 60
             else:
-                assert len(violators) <= 1  # one item in nine can hide from thirty draws
+                assert len(violators) <= 1  # one item in nine can hide from sixty draws
     assert found > tiny.USERS
 
 

@@ -22,6 +22,7 @@ SMALL = {"epochs": 3, "dimension": 6, "batch_size": 32}
 JOBS = {
     "cnn": ("classification", "cross_entropy", {"model": "cnn", "dropout": 0.5, "filters": 5}),
     "warp": ("recommendation", "warp", {"l2": 0.01}),
+    "rows": ("recommendation", "warp", {"l2": 0.01, "optimizer": "adagrad"}),
     "lstm": ("classification", "hinge", {"model": "lstm", "hidden": 4, "dropout": 0.5}),
     "bpr": ("recommendation", "bpr", {"negatives": 2, "optimizer": "adagrad"}),
     "hidden": ("tagging", "masked_binary_cross_entropy", {"observed": "1", "dropout": 0.3}),
@@ -101,7 +102,7 @@ def killed(job, folder: Path, step: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("name", ["cnn", "warp"])
+@pytest.mark.parametrize("name", ["cnn", "warp", "rows"])
 def test_killed_within_an_epoch_and_gone_on_is_as_if_never_killed(request, name, tmp_path):
     asked = job(request, name)
     whole = fit(asked, tmp_path / "whole")

@@ -45,6 +45,7 @@ UNSEEN = {
     "recommendation of lists": "offset",
     "recommendation by search": "offset",
     "generation by a pretrained encoder": "key.bias",
+    "recommendation by rows": "offset",
 }
 TRAININGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "classification": ("classes", "cross_entropy(label_smoothing=0.1)", {}),
@@ -58,6 +59,7 @@ TRAININGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "recommendation of all items": ("users", "cross_entropy", {"l2": 0.01}),
     "recommendation of lists": ("users", "listnet", {"l2": 0.01}),
     "recommendation by search": ("users", "warp", {"l2": 0.01}),
+    "recommendation by rows": ("users", "warp", {"l2": 0.01, "optimizer": "adagrad"}),
     "recommendation for texts": ("items", "warp", {}),
     "retrieval": ("search", "info_nce", {}),
     "retrieval of two towers": ("search", "triplet", {"towers": "separate"}),

@@ -11,6 +11,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from lossmith.core.call import format_call, parse_call
@@ -106,7 +107,7 @@ class Spec:
         """The function's parameters by name."""
         return inspect.signature(self.function).parameters
 
-    @property
+    @cached_property  # every call of a module reads it, and reading a signature takes long
     def knobs(self) -> dict[str, inspect.Parameter]:
         """The hyper-parameters (reduction among them), in the order of the signature."""
         return {

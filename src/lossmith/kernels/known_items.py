@@ -64,6 +64,11 @@ class KnownItems:
         users, items = known.nonzero(as_tuple=True)
         return cls(users, items, num_items=known.shape[1])
 
+    @property
+    def has_table(self) -> bool:
+        """Whether :meth:`contains` looks into a table, at next to no cost."""
+        return self._table is not None
+
     def rows(self, users: Tensor) -> KnownItems:
         """The same pairs, seen by rows: row r is ``users[r]``."""
         view = copy.copy(self)

@@ -14,15 +14,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lossmith.core.numerics import full_precision, upcast
+from lossmith.core.numerics import upcast
 from lossmith.core.validate import (
     check_choice,
-    check_float,
     check_range,
     check_values,
     check_whole_number,
     shape_text,
 )
+from lossmith.kernels.dot_scores import DotScores
 from lossmith.kernels.known_items import KnownItems
 
 Weighting = Literal["log", "harmonic"]
@@ -32,8 +32,8 @@ Score = Callable[[Tensor, Tensor], Tensor]
 EULER_GAMMA = 0.57721566490153286061
 # Draws scored in one round: what a round holds in memory is this many item vectors.
 ROUND_DRAWS = 1 << 16
-# Vectors that are gathered at a time on a CPU: those of 64 numbers fill a quarter of a megabyte.
-CACHED_VECTORS = 1 << 10
+# Draws of the first round. A round costs what it costs however few it draws.
+FIRST_DRAWS = 4
 
 
 def rank_weight(rank: Tensor, weighting: Weighting, dtype: torch.dtype) -> Tensor:
@@ -80,65 +80,6 @@ def expected_rank_weight(
     return (reached * drop).sum(dim=-1)
 
 
-class DotScores:
-    """Scores as dot products of user and item vectors, plus a bias per item; see `dot_scores`."""
-
-    def __init__(self, users: Tensor, item_vectors: Tensor, item_bias: Tensor | None) -> None:
-        self.users, self.item_vectors, self.item_bias = users, item_vectors, item_bias
-
-    def __call__(self, rows: Tensor, items: Tensor) -> Tensor:
-        """The scores of ``items [R, k]`` for the users of ``rows [R]``."""
-        if items.device.type != "cpu" or torch.is_grad_enabled():
-            return self.score(rows, items)
-        # A table of vectors that stays in the cache is read back several times faster.
-        step = max(1, CACHED_VECTORS // max(1, items.shape[1]))
-        parts = zip(torch.split(rows, step), torch.split(items, step), strict=True)
-        return torch.cat([self.score(*part) for part in parts])
-
-    def score(self, rows: Tensor, items: Tensor) -> Tensor:
-        """The scores in one piece."""
-        # index_select on flat indices is some five times faster on a CPU than indexing by a table.
-        flat = items.flatten()
-        vectors = self.item_vectors.index_select(0, flat)
-        vectors = vectors.view(*items.shape, vectors.shape[1])
-        scores: Tensor = torch.linalg.vecdot(vectors, self.users.index_select(0, rows).unsqueeze(1))
-        if self.item_bias is not None:
-            scores = scores + self.item_bias.index_select(0, flat).view_as(scores)
-        return scores
-
-    def catalogue(self) -> Tensor:
-        """The scores of all items for all users, by one matrix product."""
-        with full_precision(self.users):
-            scores = self.users @ self.item_vectors.T
-        return scores if self.item_bias is None else scores + self.item_bias
-
-
-def dot_scores(users: Tensor, item_vectors: Tensor, item_bias: Tensor | None = None) -> DotScores:
-    """The scoring function of a factor model for :func:`sample_violators`.
-
-    Args:
-        users: the batch's user vectors ``[B, d]``.
-        item_vectors: the catalogue's ``[N, d]``.
-        item_bias: ``[N]``.
-
-    >>> score = dot_scores(torch.tensor([[1.0, 2.0]]), torch.eye(2), torch.tensor([0.0, 10.0]))
-    >>> score(torch.tensor([0]), torch.tensor([[1, 0]]))
-    tensor([[12.,  1.]])
-    """
-    check_float(users=users, item_vectors=item_vectors)
-    if users.dim() != 2 or item_vectors.dim() != 2 or users.shape[1] != item_vectors.shape[1]:
-        raise ValueError(
-            f"users {shape_text(users)} must be [B, d] and item_vectors "
-            f"{shape_text(item_vectors)} [N, d] with the same d."
-        )
-    if item_bias is not None and item_bias.shape != item_vectors.shape[:1]:
-        raise ValueError(
-            f"item_bias {shape_text(item_bias)} must hold one number for each of the "
-            f"{len(item_vectors)} items of item_vectors {shape_text(item_vectors)}."
-        )
-    return DotScores(users, item_vectors, item_bias)
-
-
 class Violators(NamedTuple):
     """The first violator of each row; where none was found, item 0 after all the trials."""
 
@@ -182,7 +123,7 @@ def sample_violators(
         redraw_known: False, LightFM's rule: a known positive that is drawn uses up a trial. True,
             the rule of the WSABIE paper: it is drawn again and not counted, which means that
             draws are uniform over the true negatives.
-        method: "rounds" draws 1, 3, 6, 12, ... items for the rows still without a violator and
+        method: "rounds" draws 4, 12, 36, ... items for the rows still without a violator and
             waits on the device once a round; "at_once" draws max_trials for every row and does not
             wait for what it drew; "closed_form" takes all scores and draws the geometric number of
             trials and the violator directly, at the same cost for any max_trials.
@@ -195,11 +136,8 @@ def sample_violators(
 
     Source: Weston, Bengio, Usunier 2011 (WSABIE); Kula 2015 (LightFM).
     """
-    check_whole_number("num_items", num_items, 2)
-    check_whole_number("max_trials", max_trials, 1)
-    check_range("margin", margin, 0.0)
     check_choice("method", method, ("rounds", "at_once", "closed_form"))
-    search = _Search(
+    search = Search(
         score,
         positive,
         known,
@@ -211,10 +149,10 @@ def sample_violators(
     )
     if method == "closed_form":
         return search.closed_form()
-    return search.by_draws(at_once=method == "at_once")
+    return search.by_draws(at_once=method == "at_once")[0]
 
 
-class _Search:
+class Search:
     """One call of :func:`sample_violators`: its inputs, checked, and the parts of the methods."""
 
     def __init__(
@@ -223,12 +161,16 @@ class _Search:
         positive: Tensor,
         known: KnownItems | Tensor | None,
         *,
+        value: Tensor | None = None,  # the scores of positive items, where they are at hand
         num_items: int,
         margin: float,
         max_trials: int,
         redraw_known: bool,
         generator: torch.Generator | None,
     ) -> None:
+        check_whole_number("num_items", num_items, 2)
+        check_whole_number("max_trials", max_trials, 1)
+        check_range("margin", margin, 0.0)
         if positive.dim() != 1:
             raise ValueError(
                 f"positive {shape_text(positive)} must be a vector: one item, or score, a row."
@@ -245,13 +187,14 @@ class _Search:
         if positive.is_floating_point():
             # No item is its own: -1 is never drawn.
             self.own = torch.full_like(self.rows, -1).unsqueeze(-1)
-            (value,) = upcast(positive)
+            value = positive
         else:
-            inside = (positive >= 0) & (positive < num_items)
-            check_values("positive", positive, inside, f"an item index in [0, {num_items - 1}]")
             self.own = positive.long().unsqueeze(-1)
-            value = self.scores(self.rows, self.own).squeeze(-1)
-        self.threshold = (value - margin).unsqueeze(-1)
+            if value is None:
+                inside = (positive >= 0) & (positive < num_items)
+                check_values("positive", positive, inside, f"an item index in [0, {num_items - 1}]")
+                value = self.scores(self.rows, self.own).squeeze(-1)
+        self.threshold = (upcast(value)[0] - margin).unsqueeze(-1)
         self.redraw_known = redraw_known
         self.negatives, self.own_place = self.true_negatives()
 
@@ -266,29 +209,36 @@ class _Search:
         count = everything - self.known.below(self.rows, everything) - (~listed).long()
         return count, torch.where(listed, everything, place)
 
-    def by_draws(self, *, at_once: bool) -> Violators:
-        """Draw, look, and draw again for the rows without a violator."""
-        rows, done = self.rows, 0
-        item, found = torch.zeros_like(rows), torch.zeros_like(rows, dtype=torch.bool)
-        trials = torch.full_like(rows, self.max_trials)
-        draws = self.max_trials if at_once else 1
+    def by_draws(self, *, at_once: bool) -> tuple[Violators, Tensor]:
+        """Draw, look, and draw again for the rows without a violator.
+
+        Also how far above its threshold each violator scores: 0 where there is none.
+        """
+        rows, done, draws = self.rows, 0, self.max_trials if at_once else FIRST_DRAWS
+        found = torch.zeros_like(self.own, dtype=torch.bool)
+        item, trials, score = self.own, self.own, self.threshold  # of no rows, until a round ends
         while len(rows):
+            if not at_once:
+                draws = min(draws, max(1, ROUND_DRAWS // len(rows)), self.max_trials - done)
             items = self.draw(rows, draws)
-            violates = self.violates(rows, items, self.scores(rows, items))
-            hit = violates.any(dim=-1)
-            first = violates.to(torch.uint8).argmax(dim=-1, keepdim=True)
-            drawn = items.gather(-1, first).squeeze(-1)
-            tried = first.squeeze(-1) + (done + 1)
-            item.index_copy_(0, rows, torch.where(hit, drawn, 0))
-            trials.index_copy_(0, rows, torch.where(hit, tried, self.max_trials))
-            found.index_copy_(0, rows, hit)
+            scores = self.scores(rows, items)
+            # The place of the smallest is that of the first of equals.
+            missed, first = self.harmless(rows, items, scores).min(dim=-1, keepdim=True)
+            made = (items.gather(-1, first), first + (done + 1), scores.gather(-1, first))
+            if done == 0:
+                (item, trials, score), found = made, ~missed
+            else:
+                for column, part in zip((item, trials, score), made, strict=True):
+                    column.index_copy_(0, rows, part)
+                found.index_copy_(0, rows, ~missed)
             done += draws
             if done == self.max_trials:
                 break
-            rows = rows[~hit]
-            affordable = max(1, ROUND_DRAWS // max(1, len(rows)))
-            draws = min(max(3, 2 * draws), affordable, self.max_trials - done)
-        return Violators(item, trials, found)
+            rows, draws = rows.masked_select(missed.squeeze(-1)), 3 * draws
+        missed = ~found
+        excess = (score - self.threshold).masked_fill_(missed, 0.0).squeeze(-1)
+        item, trials = item.masked_fill(missed, 0), trials.masked_fill(missed, self.max_trials)
+        return Violators(item.squeeze(-1), trials.squeeze(-1), found.squeeze(-1)), excess
 
     def closed_form(self) -> Violators:
         """Draw the number of trials from its geometric law and the violator among all of them."""
@@ -328,19 +278,21 @@ class _Search:
             )
         return upcast(scores)[0]
 
-    def violates(self, rows: Tensor, items: Tensor, scores: Tensor) -> Tensor:
-        """Which items violate. A NaN does, so that it shows in the loss and is not passed over."""
-        threshold, own = self.threshold.index_select(0, rows), self.own.index_select(0, rows)
-        violates = ~(scores <= threshold) & (items != own)
+    def harmless(self, rows: Tensor, items: Tensor, scores: Tensor) -> Tensor:
+        """Which items do not violate. A NaN does, so that it shows in the loss."""
+        threshold, own = self.threshold, self.own
+        if rows is not self.rows:
+            threshold, own = threshold.index_select(0, rows), own.index_select(0, rows)
+        harmless = (scores <= threshold).logical_or_(items == own)
         if self.redraw_known:
-            return violates & (self.negatives[rows] > 0)
-        if violates.device.type != "cpu":
-            return violates & ~self.known.contains(rows, items)
-        # Looking up the few violators alone is faster where counting them makes nobody wait.
-        row, column = violates.nonzero(as_tuple=True)
+            return harmless | (self.negatives[rows] <= 0)
+        if harmless.device.type != "cpu" or self.known.has_table:
+            return harmless.logical_or_(self.known.contains(rows, items))
+        # Searching for the few others alone is faster where counting them makes nobody wait.
+        row, column = (~harmless).nonzero(as_tuple=True)
         known = self.known.contains(rows[row], items[row, column].unsqueeze(-1)).squeeze(-1)
-        violates[row, column] = ~known
-        return violates
+        harmless[row, column] = known
+        return harmless
 
     def draw(self, rows: Tensor, draws: int) -> Tensor:
         """Uniform items ``[R, draws]``: of the catalogue, or of the true negatives."""

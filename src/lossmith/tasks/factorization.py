@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.data.side_features import SideFeatures
-from lossmith.kernels.violators import DotScores, dot_scores
+from lossmith.kernels.dot_scores import DotScores, dot_scores
 from lossmith.tasks.recommender import Recommender
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs
 from lossmith.data.interactions import InteractionData
 from lossmith.data.side_features import SideFeatures
-from lossmith.kernels.factor_warp import factor_warp
+from lossmith.kernels.factor_warp import factor_warp, warp_step
 from lossmith.kernels.known_items import KnownItems
 from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
@@ -34,6 +34,7 @@ from lossmith.tasks.recommendation_data import (
 )
 from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
 from lossmith.tasks.recommender import Apart, PairScores, Recommender
+from lossmith.tasks.row_steps import RowSteps
 from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.tagspace import NO_VECTORS, TextItems, TextScores, build_text_items
@@ -78,7 +79,9 @@ class RecommendationProblem(Problem):
         users, items = self.pairs["train"]
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch + 50_000)
         for rows in shuffled_batches(len(users), settings["batch_size"], seed, epoch):
-            yield Batch(users[rows], items[rows], settings, generator)
+            yield Batch(
+                users.index_select(0, rows), items.index_select(0, rows), settings, generator
+            )
 
     def generator(self, batch: Batch) -> torch.Generator:
         """The one that draws negatives."""
@@ -121,19 +124,41 @@ class RecommendationProblem(Problem):
 
     def fused_warp(self, model: Factorization, batch: Batch, objective: Objective) -> Tensor:
         """What :func:`_draws` feeds to WARP and the penalty, as one operation: the same numbers."""
-        return factor_warp(
-            model.users.weight,
-            model.items.weight,
-            model.item_bias.weight.squeeze(-1),
-            batch.users,
-            batch.items,
-            margin=margin_of(objective),
-            weighting=objective.weighting,
-            max_trials=batch.settings["max_trials"],
-            known=self.known,
-            l2=batch.settings["l2"],
-            generator=batch.generator,
-        )
+        return factor_warp(*self.pairs_of(model, batch), **self.knobs_of(batch, objective))
+
+    def whole_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective
+    ) -> Callable[[Any], Tensor] | None:
+        """WARP's step on the rows that it touched, where the optimizer allows."""
+        if not (isinstance(model, Factorization) and _is_fused(objective)):
+            return None
+        if not RowSteps.fit(optimizer):
+            return None
+        tables, steps = model, RowSteps(optimizer)
+
+        def step(batch: Batch) -> Tensor:
+            made = warp_step(*self.pairs_of(tables, batch), **self.knobs_of(batch, objective))
+            weights = (tables.users.weight, tables.items.weight, tables.item_bias.weight)
+            steps.step(tuple(zip(weights, (made.users, made.items, made.bias), strict=True)))
+            return made.value
+
+        return step
+
+    def pairs_of(self, model: Factorization, batch: Batch) -> tuple[Tensor, ...]:
+        """The tables of the model, and the rows of them that go together."""
+        bias = model.item_bias.weight.squeeze(-1)
+        return model.users.weight, model.items.weight, bias, batch.users, batch.items
+
+    def knobs_of(self, batch: Batch, objective: Objective) -> dict[str, Any]:
+        """The rest of what WARP's fused form is told."""
+        return {
+            "margin": margin_of(objective),
+            "weighting": objective.weighting,
+            "max_trials": batch.settings["max_trials"],
+            "known": self.known,
+            "l2": batch.settings["l2"],
+            "generator": batch.generator,
+        }
 
     def negatives(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         """Uniform items ``[B, count]`` for each pair, and which of them are true negatives."""

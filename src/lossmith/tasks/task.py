@@ -99,6 +99,15 @@ class Problem(ABC):
     def cost(self, model: nn.Module, batch: Any, objective: Objective, feed: Inputs) -> Tensor:
         """The value of the objective on one batch."""
 
+    def whole_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective
+    ) -> Callable[[Any], Tensor] | None:
+        """What takes a whole step on a batch and returns its cost, if there is such a thing.
+
+        It is what :meth:`cost`, its gradient and the optimizer come to, up to rounding, faster.
+        """
+        return None
+
     def apart(self, model: nn.Module, share: Share) -> nn.Module:
         """The model as :meth:`cost` is to call it where several processes train together.
 
@@ -327,18 +336,14 @@ class GradientLearner(Learner):
         between two steps, and :meth:`state` holds all that is needed to go on from there.
         """
         self.model.train()
+        step = self._step()
         batches = self.problem.batches(self.settings, self.seed, self.done + 1)
         for batch in itertools.islice(batches, len(self.costs), None):
             self.generator = self.problem.generator(batch)
             if self.generator is not None and self.drawn is not None:
                 self.generator.set_state(self.drawn)
             self.drawn = None
-            cost = self.problem.cost(self.called, batch, self.objective, self.feed)
-            self.optimizer.zero_grad(set_to_none=True)
-            cost.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self.before_step()
-            self.optimizer.step()
-            self.costs.append(cost.detach())
+            self.costs.append(step(batch))
             if after_step is not None:
                 after_step(float(self.costs[-1]))
         mean = float(torch.stack(self.costs).mean())
@@ -346,6 +351,21 @@ class GradientLearner(Learner):
         # Broken off behind the last step, an epoch has nothing left that would draw.
         self.generator = self.drawn = None
         return mean
+
+    def _step(self) -> Callable[[Any], Tensor]:
+        """What steps: the problem's own way where the model is not computed in shares."""
+        alone = self.called is self.model
+        whole = self.problem.whole_step(self.model, self.optimizer, self.objective)
+        return whole if alone and whole is not None else self._usual_step
+
+    def _usual_step(self, batch: Any) -> Tensor:
+        """Cost, gradient and step; the cost is returned."""
+        cost = self.problem.cost(self.called, batch, self.objective, self.feed)
+        self.optimizer.zero_grad(set_to_none=True)
+        cost.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.before_step()
+        self.optimizer.step()
+        return cost.detach()
 
     def state(self) -> dict[str, Any]:
         """Where training stands, between two steps or two epochs, as tensors and plain values."""
