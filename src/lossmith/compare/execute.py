@@ -107,7 +107,9 @@ def execute(
 
 
 def default_workers(runs: Sequence[Run]) -> int:
-    """As many trainings at once as the processors have room for."""
+    """As many trainings at once as the processors have room for; elsewhere one."""
+    if any(run.job.settings.get("device", "cpu") != "cpu" for run in runs):
+        return 1
     threads = max((int(run.job.settings.get("threads", 1)) for run in runs), default=1)
     return max(1, min(processors() // threads, len(runs)))
 

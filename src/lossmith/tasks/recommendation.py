@@ -23,6 +23,7 @@ from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
 from lossmith.tasks.hf import HF_SETTINGS
 from lossmith.tasks.own_model import Call, asks_for, called, own_model
+from lossmith.tasks.place import CPU, ask, moved, place_of
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.recommendation_data import (
     TEXT_MODELS,
@@ -66,6 +67,7 @@ class RecommendationProblem(Problem):
             name: KnownItems(*pairs, num_items=data.items) for name, pairs in self.pairs.items()
         }
         self.known = self.taken["train"]
+        self._known = {CPU: self.known}  # by device
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """Matrix factorisation, with features where there are any, or a model of texts."""
@@ -130,15 +132,23 @@ class RecommendationProblem(Problem):
             margin=margin_of(objective),
             weighting=objective.weighting,
             max_trials=batch.settings["max_trials"],
-            known=self.known,
+            known=self.known_to(batch),
             l2=batch.settings["l2"],
             generator=batch.generator,
         )
 
     def negatives(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         """Uniform items ``[B, count]`` for each pair, and which of them are true negatives."""
-        items = torch.randint(self.items, (len(batch.users), count), generator=batch.generator)
-        return items, ~self.known.contains(batch.users, items)
+        drawn = torch.randint(self.items, (len(batch.users), count), generator=batch.generator)
+        items = moved(drawn, batch.users.device)
+        return items, ~self.known_to(batch).contains(batch.users, items)
+
+    def known_to(self, batch: Batch) -> KnownItems:
+        """The training pairs, where the batch is."""
+        device = batch.users.device
+        if device not in self._known:
+            self._known[device] = self.known.to(device)
+        return self._known[device]
 
     @torch.no_grad()
     def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -146,7 +156,9 @@ class RecommendationProblem(Problem):
         if isinstance(model, nn.Module):
             model.eval()
         if isinstance(model, TextItems | TextScores) and self.texts is not None:
-            model.ids = self.texts.ids  # a model from a folder has none of its own
+            model.ids = moved(
+                self.texts.ids, place_of(model)
+            )  # a model from a folder has none of its own
         sums = {metric.name: 0.0 for metric in metrics}
         counts = dict.fromkeys(sums, 0)
         users, _ = self.pairs[part]
@@ -156,7 +168,7 @@ class RecommendationProblem(Problem):
             if part == "test" and "valid" in self.taken:
                 excluded |= self.taken["valid"].dense(some)
             for name, values in top_k_metrics(
-                model.all_scores(some), relevant, excluded, metrics
+                ask(model, model.all_scores, some), relevant, excluded, metrics
             ).items():
                 real = ~values.isnan()
                 sums[name] += float(values[real].sum())
