@@ -53,6 +53,13 @@ def test_an_estimate_is_made_of_timed_steps_and_evaluations(reviews, tmp_path):
     assert not (tmp_path / "run").exists(), "a dry run leaves nothing behind"
 
 
+def test_the_clock_waits_for_the_device_before_each_mark():
+    asked: list[int] = []
+    few = _Few(SimpleNamespace(batches=lambda *_: range(4)), lambda: asked.append(len(few.marks)))
+    assert len(list(few.batches({}, 0, 1))) == 4
+    assert asked == [0, 1, 2, 3, 4]
+
+
 def test_a_long_epoch_is_cut_short_and_counted_by_its_rows(monkeypatch):
     class Endless:
         def batches(self, settings, seed, epoch):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -204,7 +205,11 @@ def test_the_signature_holds_what_it_takes_to_get_the_numbers_again(report):
     assert parts["metric"] == "accuracy" and parts["seeds"] == "0-7" and parts["data"] == "f0"
     assert parts["epoch"] == "best on valid" and parts["threads"] == "1"
     assert parts["split"] == "random 80/20 s0"
-    assert {"lossmith", "torch"} <= parts.keys()
+    assert {"lossmith", "torch"} <= parts.keys() and "device" not in parts
+    first, *others = report.plan.arms
+    away = replace(first, settings={**first.settings, "device": "cuda"})
+    moved = replace(report, plan=replace(report.plan, arms=(away, *others)))
+    assert moved.signature.endswith("|threads:1|device:cpu+cuda")
 
 
 def test_trainings_made_with_two_versions_of_torch_are_pointed_out(tmp_path):

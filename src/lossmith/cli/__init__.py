@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+FAILED = 1
+
 
 def main() -> None:
     """The command ``lossmith``."""
@@ -23,12 +25,22 @@ def main() -> None:
         raise SystemExit(2) from None
     from lossmith.cli.app import run
 
-    code = run(sys.argv[1:])
-    if (
-        int(os.environ.get("WORLD_SIZE", "1")) > 1
-        and "lossmith.training.distributed" in sys.modules
-    ):
+    try:
+        code = run(sys.argv[1:])
+    except Exception:
+        if not _one_of_several():
+            raise
+        sys.excepthook(*sys.exc_info())
+        code = FAILED
+    if _one_of_several():
         from lossmith.training.distributed import end
+        from lossmith.training.launch import PARTED
 
-        end(code)
+        # Where one fails, the others are not where they would leave together.
+        end(code, together=code not in (FAILED, PARTED))
     raise SystemExit(code)
+
+
+def _one_of_several() -> bool:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several and "lossmith.training.distributed" in sys.modules

@@ -20,6 +20,7 @@ from lossmith.cli.losses import losses
 from lossmith.cli.predict import evaluate, predict
 from lossmith.cli.report import report
 from lossmith.cli.train import train
+from lossmith.training.launch import launched
 
 OK, USAGE, DATA = 0, 2, 3  # 1, failed runs, and 130, interrupted, are the command's
 
@@ -77,10 +78,11 @@ def run(arguments: Sequence[str]) -> int:
 def _one_voice(arguments: Sequence[str]) -> Iterator[None]:
     """Of the processes that train together the first alone talks; a defect of ours shows in all.
 
-    They do the same and find the same mistakes; :meth:`Processes.agreed` sees to the others.
+    They do the same and find the same mistakes; :meth:`Processes.agreed` sees to the others. A
+    launcher of ours keeps what they say.
     """
     together = list(arguments[:1]) == ["train"] and int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if not together or os.environ.get("RANK", "0") == "0":
+    if not together or launched() or os.environ.get("RANK", "0") == "0":
         yield
         return
     with contextlib.ExitStack() as quiet:

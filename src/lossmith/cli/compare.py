@@ -13,6 +13,7 @@ from rich.text import Text
 from lossmith.cli.options import (
     RUNNING,
     BatchSize,
+    Device,
     Epochs,
     Features,
     Glossary,
@@ -74,6 +75,7 @@ def compare(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
+    device: Device = None,
     settings: Settings = None,
     text: TextColumn = None,
     label: Label = None,

@@ -19,6 +19,11 @@ Model = Annotated[
 Epochs = Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=SETTINGS)]
 BatchSize = Annotated[int | None, typer.Option(help="Examples per step.", rich_help_panel=SETTINGS)]
 LearningRate = Annotated[float | None, typer.Option(help="Step size.", rich_help_panel=SETTINGS)]
+ON_A_DEVICE = (
+    "Where the model computes: cpu (default), cuda, cuda:N, mps or auto. Tested for tensors that "
+    "are on the wrong one; not on a GPU."
+)
+Device = Annotated[str | None, typer.Option(help=ON_A_DEVICE, rich_help_panel=SETTINGS)]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any other setting, key=value.", rich_help_panel=SETTINGS),

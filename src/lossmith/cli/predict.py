@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from lossmith.cli.options import ON_A_DEVICE
 from lossmith.cli.show import output, print_json
 
 FORMATS = ("jsonl", "csv")
@@ -36,6 +37,7 @@ def predict(
         str | None,
         typer.Option("--format", help="jsonl or csv; default: the ending of --out, or jsonl."),
     ] = None,
+    device: Annotated[str, typer.Option(help=ON_A_DEVICE)] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Let a trained model answer: a line for each input, in the order of the inputs.
@@ -58,7 +60,7 @@ def predict(
     from lossmith.training.judge import answers
 
     try:
-        kept = load_model(folder)
+        kept = load_model(folder, device)
         _warn(code_changes(kept))
         found = answers(kept, source, top=top)
         show = False if quiet or (out is None and sys.stdout.isatty()) else None
@@ -81,6 +83,7 @@ def evaluate(
     metrics: Annotated[
         str | None, typer.Option(help="Which: accuracy,log_loss; default: those of training.")
     ] = None,
+    device: Annotated[str, typer.Option(help=ON_A_DEVICE)] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, on stdout.")] = False,
 ) -> None:
     """Measure a trained model on labelled data.
@@ -95,7 +98,7 @@ def evaluate(
 
     console = Console(stderr=True, quiet=as_json, highlight=False)
     try:
-        result = judge(load_model(folder), data, metrics)
+        result = judge(load_model(folder, device), data, metrics)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     _warn(result["warnings"])

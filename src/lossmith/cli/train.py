@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,6 +16,7 @@ from lossmith.cli.options import (
     RUNNING,
     SETTINGS,
     BatchSize,
+    Device,
     Epochs,
     Features,
     Glossary,
@@ -36,6 +38,8 @@ from lossmith.cli.options import (
 )
 from lossmith.cli.show import output, print_json
 from lossmith.tasks import TASK_FAMILIES
+from lossmith.training.doctor import need_packages
+from lossmith.training.launch import PARTED, follow, launch, launched, processors
 
 if TYPE_CHECKING:
     from lossmith.training.fit import Fitted
@@ -67,6 +71,7 @@ def train(
         float | None,
         typer.Option(help="Share held out for the test.", rich_help_panel=SETTINGS),
     ] = None,
+    device: Device = None,
     settings: Settings = None,
     text: TextColumn = None,
     label: Label = None,
@@ -91,6 +96,15 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start the folder over.", rich_help_panel=RUNNING)
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            help="Processes on this machine, each of which computes some rows of a batch; "
+            "pays where the model is large.",
+            min=1,
+            rich_help_panel=RUNNING,
+        ),
+    ] = 1,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=RUNNING)
     ] = False,
@@ -108,11 +122,15 @@ def train(
 
     lossmith predict reviews-model new.csv
 
-    torchrun --nproc-per-node 2 -m lossmith train ... computes the rows of a batch in two processes,
-    which pays where the model is large: a small one is faster alone.
+    --processes 2 computes the rows of a batch in two processes, which pays where the model is
+    large: a small one is faster alone. torchrun -m lossmith train ... does so on several machines.
     """
     check_family(family)
     given = given_settings(context)
+    if launched():
+        follow()
+    elif processes > 1:
+        _launch(context.obj, processes, threads=given.get("threads", 1))
     fitted = _fit(
         context.obj,
         (family, data, loss, seed, given),
@@ -130,6 +148,29 @@ def train(
         _print(fitted)
 
 
+def _launch(arguments: list[str], count: int, threads: object) -> NoReturn:
+    """Do it in several processes, the first of which says what there is to say."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise typer.BadParameter(
+            "another launcher has started this process as one of several; leave --processes out, "
+            "or leave the launcher out.",
+            param_hint="--processes",
+        )
+    need_packages("training")
+    each = threads if isinstance(threads, int) else 1  # what is no number, the processes refuse
+    if count * each > processors():
+        _say(
+            f"warning: {count} processes of threads={each} wait for each other on "
+            f"{processors()} processors."
+        )
+    end = launch([sys.executable, "-m", "lossmith", *arguments], count)
+    if end.words:
+        _say(end.words)
+    if end.asked:
+        _say(f"Interrupted. This goes on:\n  {_again(arguments)}")
+    raise typer.Exit(end.code)
+
+
 def _fit(
     arguments: list[str],
     asked: tuple[str, str, str, int, dict[str, Any]],
@@ -140,16 +181,17 @@ def _fit(
 ) -> Fitted:
     from lossmith.cli.train_progress import shown
     from lossmith.data.errors import DataError
-    from lossmith.training.doctor import need_packages
     from lossmith.training.job import RequestError
 
     need_packages("training")
+    first = os.environ.get("RANK", "0") == "0"
     try:
+        from lossmith.training.distributed import PartedError
         from lossmith.training.fit import Stopped, fit, settle
 
         family, data, loss, seed, given = asked
         job = settle(family, data, loss, seed=seed, settings=given)
-        with shown(quiet=quiet) as watch:
+        with shown(quiet=quiet or not first) as watch:
             return fit(job, Path(folder), **watch, **how)
     except KeyboardInterrupt as stop:
         kept = "A checkpoint is written. " if isinstance(stop, Stopped) else ""
@@ -157,6 +199,10 @@ def _fit(
         raise typer.Exit(130) from None
     except (DataError, RequestError):
         raise
+    except PartedError as error:
+        if not (first and launched()):  # the launcher knows which one it was
+            _say(f"The training failed: {error} {error.__cause__}")
+        raise typer.Exit(PARTED if launched() else 1) from None
     except (ValueError, ArithmeticError) as error:
         _say(f"The training failed: {error}")
         raise typer.Exit(1) from None
@@ -164,7 +210,7 @@ def _fit(
 
 def _again(arguments: list[str]) -> str:
     launcher = ["lossmith"]
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not launched():
         here = os.environ.get("LOCAL_WORLD_SIZE", "2")
         launcher = ["torchrun", "--nproc-per-node", here, "-m", "lossmith"]
     # --fresh would throw away what was just kept.

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from lossmith.compare.plan import Run
 from lossmith.training.job import Epoch, Job, Outcome
+from lossmith.training.launch import ignore_interrupt, processors
 
 ATTEMPTS = 2  # for a training whose worker was killed
 PATIENCE = 5.0  # seconds a worker has to end before it is killed
@@ -106,13 +107,11 @@ def execute(
 
 
 def default_workers(runs: Sequence[Run]) -> int:
-    """As many trainings at once as the processors have room for."""
-    if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
-    else:
-        processors = os.cpu_count() or 1
+    """As many trainings at once as the processors have room for; elsewhere one."""
+    if any(run.job.settings.get("device", "cpu") != "cpu" for run in runs):
+        return 1
     threads = max((int(run.job.settings.get("threads", 1)) for run in runs), default=1)
-    return max(1, min(processors // threads, len(runs)))
+    return max(1, min(processors() // threads, len(runs)))
 
 
 def _unfinished(waiting: deque[Run], pool: Sequence[_Worker]) -> int:
@@ -126,7 +125,7 @@ def _start(run_one: RunOne, threads: int) -> _Worker:
         target=_work, args=(theirs, pickle.dumps(run_one), threads), daemon=True
     )
     # A worker inherits "ignore Ctrl-C", from its first instruction on: stopping it is our part.
-    with _ignore_interrupt():
+    with ignore_interrupt():
         process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -197,18 +196,6 @@ def _stop(pool: Sequence[_Worker]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-
-
-@contextlib.contextmanager
-def _ignore_interrupt() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -71,9 +71,9 @@ class Report:
     @property
     def signature(self) -> str:
         """What it takes to get the same numbers again, in one line."""
-        torch = "+".join(sorted({str(one.get("torch", "?")) for one in self.environments}))
         by_valid = any(epoch.valid for one in self.outcomes.values() for epoch in one.epochs)
         threads = sorted({str(arm.settings.get("threads", "?")) for arm in self.plan.arms})
+        devices = sorted({str(arm.settings.get("device", "cpu")) for arm in self.plan.arms})
         seeds, count = self.plan.seeds, len(self.plan.seeds)
         in_a_row = count > 1 and seeds == tuple(range(count))
         defined = self.plan.definition
@@ -86,8 +86,9 @@ class Report:
             "lossmith": self.plan.version,
             "data": self.plan.fingerprint,
             **({"code": "+".join(sorted({*self.plan.code.values()}))} if self.plan.code else {}),
-            "torch": torch,
+            "torch": "+".join(sorted({str(one.get("torch", "?")) for one in self.environments})),
             "threads": "+".join(threads),
+            **({"device": "+".join(devices)} if devices != ["cpu"] else {}),
         }
         return "|".join(f"{key}:{value}" for key, value in parts.items())
 

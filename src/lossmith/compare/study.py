@@ -70,6 +70,7 @@ class Study:
             raise PlanError(f"executor={executor!r}.{did_you_mean(executor, EXECUTORS)}")
         if address is not None and executor != "ray":
             raise PlanError("an address is that of a Ray cluster: add --executor ray.")
+        self._check_devices(executor)
         with (
             lend(self.objects),
             Store.open(self.folder, self.plan, self.description, fresh=fresh) as store,
@@ -81,6 +82,18 @@ class Study:
             report = make_report(store, self.plan, self.description, self.task, failures)
             report.write(store)
         return report
+
+    def _check_devices(self, executor: str) -> None:
+        """Raise unless the devices of the plan, which may come from elsewhere, are here."""
+        from lossmith.tasks.place import find
+
+        for device in {str(arm.settings.get("device", "cpu")) for arm in self.plan.arms}:
+            if device != "cpu" and executor != "local":
+                raise PlanError(f"device={device} goes with --executor local alone.")
+            try:
+                find(device)
+            except ValueError as error:
+                raise PlanError(f"{error} A plan runs elsewhere with --device cpu.") from None
 
     def finished(self) -> int:
         """How many trainings of this plan the folder already holds, trials of a search included."""

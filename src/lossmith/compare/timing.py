@@ -104,7 +104,9 @@ def measure(arm: str, job: Job, objects: Mapping[str, Any]) -> tuple[Timing, flo
 
 
 def _few_steps(learner: GradientLearner) -> _Few:
-    few = _Few(learner.problem)
+    from lossmith.tasks.place import wait_for
+
+    few = _Few(learner.problem, lambda: wait_for(learner.device))
     learner.problem = cast("Problem", few)  # it stands in for the problem
     learner.epoch()
     return few
@@ -133,8 +135,8 @@ def _timed(work: Callable[[], object]) -> float:
 class _Few:
     """A problem whose epoch ends after a few batches, and that notes when each was asked for."""
 
-    def __init__(self, problem: Any) -> None:
-        self.problem = problem
+    def __init__(self, problem: Any, wait: Callable[[], None] = lambda: None) -> None:
+        self.problem, self.wait = problem, wait
         self.marks: list[float] = []
         self.whole = 0  # batches of the epoch, if it ended by itself
         self.apart = 0  # steps that are none of the epoch's
@@ -160,15 +162,19 @@ class _Few:
 
     def _until_late(self, batches: Iterable[Any]) -> Iterator[Any]:
         for batch in batches:
-            self.marks.append(time.perf_counter())
+            self._mark()
             done = len(self.marks) - 1
             taken = self.marks[-1] - self.marks[WARM_UP] if done > WARM_UP else 0.0
             late = taken > (SECONDS if done >= WARM_UP + FEW else 3 * SECONDS)
             if done >= WARM_UP + ENOUGH or late:
                 return
             yield batch
-        self.marks.append(time.perf_counter())
+        self._mark()
         self.whole = len(self.marks) - 1 - self.apart
+
+    def _mark(self) -> None:
+        self.wait()  # a device may still be at the step before
+        self.marks.append(time.perf_counter())
 
     def step(self) -> tuple[float, float, float, int]:
         """Seconds of a step: the mean, that of the fastest and slowest block; and how many."""

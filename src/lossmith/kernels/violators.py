@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -127,7 +127,7 @@ def sample_violators(
             waits on the device once a round; "at_once" draws max_trials for every row and does not
             wait for what it drew; "closed_form" takes all scores and draws the geometric number of
             trials and the violator directly, at the same cost for any max_trials.
-        generator: the source of randomness, on the device of the scores.
+        generator: the source of randomness; one of another device draws there.
 
     >>> scores = torch.tensor([[3.0, 0.0, 2.5], [9.0, 1.0, 2.0]])  # item 0 is liked by both
     >>> found = sample_violators(scores, torch.tensor([0, 0]), num_items=3, max_trials=100)
@@ -175,7 +175,10 @@ class Search:
             raise ValueError(
                 f"positive {shape_text(positive)} must be a vector: one item, or score, a row."
             )
-        self.num_items, self.max_trials, self.generator = num_items, max_trials, generator
+        self.num_items, self.max_trials = num_items, max_trials
+        # Drawn where the generator is, so that a seed means the same on every device.
+        where = positive.device if generator is None else generator.device
+        self.source: dict[str, Any] = {"device": where, "generator": generator}
         self.rows = torch.arange(len(positive), device=positive.device)
         if isinstance(score, Tensor) and score.shape != (len(positive), num_items):
             raise ValueError(
@@ -253,9 +256,7 @@ class Search:
         count = violates.sum(dim=-1)
         some = count.clamp(min=1)
         miss = torch.log1p(-some / self.negatives.squeeze(-1).clamp(min=1).double())
-        u = torch.rand(
-            len(count), dtype=torch.float64, device=count.device, generator=self.generator
-        )
+        u = torch.rand(len(count), dtype=torch.float64, **self.source).to(count.device)
         trials = (torch.log1p(-u) / miss).ceil().clamp(1, self.max_trials + 1).long()
         found = (count > 0) & (trials <= self.max_trials)
         place = 1 + self.below(some.unsqueeze(-1), 1)
@@ -297,12 +298,8 @@ class Search:
     def draw(self, rows: Tensor, draws: int) -> Tensor:
         """Uniform items ``[R, draws]``: of the catalogue, or of the true negatives."""
         if not self.redraw_known:
-            return torch.randint(
-                self.num_items,
-                (len(rows), draws),
-                device=rows.device,
-                generator=self.generator,
-            )
+            drawn = torch.randint(self.num_items, (len(rows), draws), **self.source)
+            return drawn.to(rows.device)
         place = self.below(self.negatives[rows].clamp(min=1), draws)
         place = place + (place >= self.own_place[rows]).long()
         # Where no negative is left, whatever is drawn is no violator; but it must be an item.
@@ -310,10 +307,8 @@ class Search:
 
     def below(self, bound: Tensor, draws: int) -> Tensor:
         """Uniform whole numbers ``[R, draws]`` in [0, bound), ``bound [R, 1]``."""
-        wide = torch.randint(
-            1 << 62, (len(bound), draws), device=bound.device, generator=self.generator
-        )
-        return wide % bound
+        wide = torch.randint(1 << 62, (len(bound), draws), **self.source)
+        return wide.to(bound.device) % bound
 
 
 def _known_items(

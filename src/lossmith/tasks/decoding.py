@@ -53,12 +53,13 @@ def beam_search(
     memory = _repeated(model.encode(source), beams)
     state = model.start(memory)
     token = source.new_full((rows * beams,), BEGIN_ID)
-    log_p = torch.full((rows, beams), -torch.inf)
+    log_p = torch.full((rows, beams), -torch.inf, device=source.device)
     log_p[:, 0] = 0.0  # all paths of a row begin alike: one of them stands for all
-    ended = torch.zeros(rows, beams, dtype=torch.bool)
-    length = torch.zeros(rows, beams)
+    ended = torch.zeros(rows, beams, dtype=torch.bool, device=source.device)
+    length = torch.zeros(rows, beams, device=source.device)
     said = source.new_zeros(rows, beams, 0)
-    first = (torch.arange(rows) * beams).unsqueeze(1)
+    every = torch.arange(rows, device=source.device)
+    first = (every * beams).unsqueeze(1)
     for step in range(most):
         logits, state = model.step(token, memory, state)
         next_log_p = _allowed(logits, step, least).log_softmax(dim=-1).view(rows, beams, -1)
@@ -83,7 +84,7 @@ def beam_search(
     # At the limit a path that has not ended counts as it stands, behind any that has.
     score = torch.where(ended | ~ended.any(dim=1, keepdim=True), score, -torch.inf)
     chosen = score.argmax(dim=1)
-    return _rows(said[torch.arange(rows), chosen])
+    return _rows(said[every, chosen])
 
 
 def _allowed(logits: Tensor, step: int, least: int) -> Tensor:

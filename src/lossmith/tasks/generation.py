@@ -27,6 +27,7 @@ from lossmith.tasks.decoding import beam_search, greedy
 from lossmith.tasks.hf import HF_SETTINGS, Encoder, is_hf
 from lossmith.tasks.own_model import own_model
 from lossmith.tasks.pairs import IGNORED, Batch, EncodedPart, Pretrained, encode_part
+from lossmith.tasks.place import moved, place_of
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.seq2seq import AttentionRNN, Seq2Seq, WholePrefix
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
@@ -142,7 +143,7 @@ class GenerationProblem(Problem):
         encoded = self.parts[part]
         total, tokens = 0.0, 0
         for rows in encoded.in_order_of_length(ROWS_AT_ONCE):
-            batch = encoded.batch(rows)
+            batch = moved(encoded.batch(rows), place_of(model))
             logits = model(batch.source, batch.given).flatten(0, 1)
             target = batch.target.flatten()
             total += float(F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum"))
@@ -197,7 +198,7 @@ def say(
     least, most = lengths
     said: dict[int, list[int]] = {}
     for rows in batches:
-        source = pad_sequence([sources[i] for i in rows], True, 0)
+        source = moved(pad_sequence([sources[i] for i in rows], True, 0), place_of(model))
         if settings["beams"] == 1:
             found = greedy(model, source, most=most, least=least)
         else:

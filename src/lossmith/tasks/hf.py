@@ -223,7 +223,7 @@ class Encoder(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors ``[N, dimension]`` of token ids ``[N, L]``; padding is -1."""
         if not len(ids):
-            return torch.zeros(0, self.dimension)
+            return torch.zeros(0, self.dimension, device=ids.device)
         ids = ids[:, : max(int((ids != PADDING).sum(dim=1).max()), 1)]  # padding stands behind
         hidden, real = self.hidden(ids), ids != PADDING
         if self.pooling == "cls":

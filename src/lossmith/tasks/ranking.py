@@ -17,6 +17,7 @@ from lossmith.data.lists import Lists, RankingData, read_ranking, split_ranking
 from lossmith.tasks.feature_models import ItemByItem, ListAttention, Perceptron
 from lossmith.tasks.features import FEATURE_SETTINGS, NO_TEXTS, FeatureScale, Scale
 from lossmith.tasks.own_model import Call, called, own_model, takes
+from lossmith.tasks.place import ask
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
@@ -123,7 +124,7 @@ class RankingProblem(Problem):
         values: dict[str, list[Tensor]] = {metric.name: [] for metric in metrics}
         for index in torch.split(torch.arange(len(lists)), LISTS_AT_ONCE):
             features, relevance, mask = lists.padded(index)
-            scores = model(features, mask)
+            scores = ask(model, model, features, mask)
             for metric in metrics:
                 scale = {"highest": self.highest} if metric.base == "err" else {}
                 values[metric.name].append(metric.function(scores, relevance, mask, **scale))

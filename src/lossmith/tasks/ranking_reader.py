@@ -14,6 +14,7 @@ from lossmith.data.labelled import scored_file
 from lossmith.data.list_files import ENDINGS
 from lossmith.data.unlabelled import one_file
 from lossmith.tasks.features import FeatureScale
+from lossmith.tasks.place import ask
 from lossmith.tasks.ranking import LISTS_AT_ONCE, RankingProblem, build_list_model
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.task import Description
@@ -86,7 +87,7 @@ def _scores(model: nn.Module, lists: tuple[Tensor, ...]) -> list[Tensor]:
     padded = nn.utils.rnn.pad_sequence(list(lists), batch_first=True)
     sizes = torch.tensor([len(one) for one in lists])
     mask = torch.arange(padded.shape[1]) < sizes.unsqueeze(-1)
-    return [row[real] for row, real in zip(model(padded, mask), mask, strict=True)]
+    return [row[real] for row, real in zip(ask(model, model, padded, mask), mask, strict=True)]
 
 
 def _ranked(query: str, rows: list[int], scores: Tensor, top: int | None) -> list[Record]:

@@ -17,12 +17,12 @@ from lossmith.core.own import is_own
 from lossmith.core.spec import Inputs
 from lossmith.data.interactions import InteractionData
 from lossmith.data.side_features import SideFeatures
-from lossmith.kernels.factor_warp import factor_warp, warp_step
 from lossmith.kernels.known_items import KnownItems
 from lossmith.metrics.recommendation import top_k_metrics
 from lossmith.tasks.factorization import Factorization, FeatureFactorization, VectorModel
 from lossmith.tasks.hf import HF_SETTINGS
 from lossmith.tasks.own_model import Call, asks_for, called, own_model
+from lossmith.tasks.place import CPU, ask, moved, place_of
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.recommendation_data import (
     TEXT_MODELS,
@@ -32,14 +32,14 @@ from lossmith.tasks.recommendation_data import (
     load,
     reads_texts,
 )
-from lossmith.tasks.recommendation_feeds import FEEDS, Batch, margin_of
+from lossmith.tasks.recommendation_feeds import FEEDS, Batch
 from lossmith.tasks.recommender import Apart, PairScores, Recommender
-from lossmith.tasks.row_steps import RowSteps
 from lossmith.tasks.seen import row_bytes
 from lossmith.tasks.settings import COMMON, ModelSetting, Setting
 from lossmith.tasks.tagspace import NO_VECTORS, TextItems, TextScores, build_text_items
 from lossmith.tasks.task import Description, GradientLearner, Learner, Problem, Share, Task
 from lossmith.tasks.text import ENCODER_SETTINGS, HF_PRESET, shuffled_batches
+from lossmith.tasks.warp_steps import fused_cost, is_fused, step_by_rows
 
 USERS_AT_ONCE = 256
 
@@ -67,6 +67,7 @@ class RecommendationProblem(Problem):
             name: KnownItems(*pairs, num_items=data.items) for name, pairs in self.pairs.items()
         }
         self.known = self.taken["train"]
+        self._known = {CPU: self.known}  # by device
 
     def model(self, settings: Mapping[str, Any]) -> nn.Module:
         """Matrix factorisation, with features where there are any, or a model of texts."""
@@ -106,8 +107,8 @@ class RecommendationProblem(Problem):
     def cost(self, model: nn.Module, batch: Batch, objective: Objective, feed: Inputs) -> Tensor:
         """The objective on one batch, and the penalty on the vectors that the batch used."""
         assert isinstance(model, Recommender)
-        if isinstance(model, Factorization) and _is_fused(objective):
-            return self.fused_warp(model, batch, objective)
+        if isinstance(model, Factorization) and is_fused(objective):
+            return fused_cost(self, model, batch, objective)
         value, penalty = FEEDS[feed](self, model, batch, objective)
         l2 = batch.settings["l2"]
         return value + l2 * penalty.mean() if l2 > 0 else value
@@ -122,48 +123,26 @@ class RecommendationProblem(Problem):
         assert isinstance(model, Recommender)
         return Apart(model, share)
 
-    def fused_warp(self, model: Factorization, batch: Batch, objective: Objective) -> Tensor:
-        """What :func:`_draws` feeds to WARP and the penalty, as one operation: the same numbers."""
-        return factor_warp(*self.pairs_of(model, batch), **self.knobs_of(batch, objective))
-
     def whole_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective
     ) -> Callable[[Any], Tensor] | None:
         """WARP's step on the rows that it touched, where the optimizer allows."""
-        if not (isinstance(model, Factorization) and _is_fused(objective)):
-            return None
-        if not RowSteps.fit(optimizer):
-            return None
-        tables, steps = model, RowSteps(optimizer)
-
-        def step(batch: Batch) -> Tensor:
-            made = warp_step(*self.pairs_of(tables, batch), **self.knobs_of(batch, objective))
-            weights = (tables.users.weight, tables.items.weight, tables.item_bias.weight)
-            steps.step(tuple(zip(weights, (made.users, made.items, made.bias), strict=True)))
-            return made.value
-
-        return step
-
-    def pairs_of(self, model: Factorization, batch: Batch) -> tuple[Tensor, ...]:
-        """The tables of the model, and the rows of them that go together."""
-        bias = model.item_bias.weight.squeeze(-1)
-        return model.users.weight, model.items.weight, bias, batch.users, batch.items
-
-    def knobs_of(self, batch: Batch, objective: Objective) -> dict[str, Any]:
-        """The rest of what WARP's fused form is told."""
-        return {
-            "margin": margin_of(objective),
-            "weighting": objective.weighting,
-            "max_trials": batch.settings["max_trials"],
-            "known": self.known,
-            "l2": batch.settings["l2"],
-            "generator": batch.generator,
-        }
+        if isinstance(model, Factorization) and is_fused(objective):
+            return step_by_rows(self, model, optimizer, objective)
+        return None
 
     def negatives(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
         """Uniform items ``[B, count]`` for each pair, and which of them are true negatives."""
-        items = torch.randint(self.items, (len(batch.users), count), generator=batch.generator)
-        return items, ~self.known.contains(batch.users, items)
+        drawn = torch.randint(self.items, (len(batch.users), count), generator=batch.generator)
+        items = moved(drawn, batch.users.device)
+        return items, ~self.known_to(batch).contains(batch.users, items)
+
+    def known_to(self, batch: Batch) -> KnownItems:
+        """The training pairs, where the batch is."""
+        device = batch.users.device
+        if device not in self._known:
+            self._known[device] = self.known.to(device)
+        return self._known[device]
 
     @torch.no_grad()
     def evaluate(self, model: Any, part: str, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -171,7 +150,9 @@ class RecommendationProblem(Problem):
         if isinstance(model, nn.Module):
             model.eval()
         if isinstance(model, TextItems | TextScores) and self.texts is not None:
-            model.ids = self.texts.ids  # a model from a folder has none of its own
+            model.ids = moved(
+                self.texts.ids, place_of(model)
+            )  # a model from a folder has none of its own
         sums = {metric.name: 0.0 for metric in metrics}
         counts = dict.fromkeys(sums, 0)
         users, _ = self.pairs[part]
@@ -181,7 +162,7 @@ class RecommendationProblem(Problem):
             if part == "test" and "valid" in self.taken:
                 excluded |= self.taken["valid"].dense(some)
             for name, values in top_k_metrics(
-                model.all_scores(some), relevant, excluded, metrics
+                ask(model, model.all_scores, some), relevant, excluded, metrics
             ).items():
                 real = ~values.isnan()
                 sums[name] += float(values[real].sum())
@@ -221,11 +202,6 @@ def build_factorization(
 
 
 OF_PAIRS = Call("model(users [M], items [M]) -> [M]", lambda users, items: tuple(users.shape))
-
-
-def _is_fused(objective: Objective) -> bool:
-    """Whether the fused form of WARP has every knob that was given."""
-    return objective.spec.name == "warp" and objective.given.keys() <= {"margin", "weighting"}
 
 
 MODELS = ("auto", *USER_MODELS, *TEXT_MODELS)

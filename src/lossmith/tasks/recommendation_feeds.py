@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
     from lossmith.tasks.recommendation import RecommendationProblem
 
 
+@dataclass(frozen=True)
 class Batch:
     """Positive pairs, with the settings and the random state that draw negatives for them."""
 
-    def __init__(
-        self, users: Tensor, items: Tensor, settings: Mapping[str, Any], generator: torch.Generator
-    ) -> None:
-        self.users, self.items = users, items
-        self.settings, self.generator = settings, generator
+    users: Tensor
+    items: Tensor
+    settings: Mapping[str, Any]
+    generator: torch.Generator  # on the processor, wherever the pairs are
 
 
 # The value of the objective, and the penalty of each pair of the batch.
@@ -66,7 +67,7 @@ def _draws(
         num_items=problem.items,
         margin=margin,
         max_trials=batch.settings["max_trials"],
-        known=problem.known.rows(batch.users),
+        known=problem.known_to(batch).rows(batch.users),
         generator=batch.generator,
     )
     scores, penalty = model.score(read, torch.stack([batch.items, drawn.item], dim=-1))
@@ -95,7 +96,7 @@ def _catalogue(
     problem: RecommendationProblem, model: Recommender, batch: Batch, objective: Objective
 ) -> Fed:
     """Each positive against every item that its user has not taken."""
-    free = ~problem.known.dense(batch.users)
+    free = ~problem.known_to(batch).dense(batch.users)
     scores, penalty = _all_scores(model, batch)
     positive = scores.gather(-1, batch.items.unsqueeze(-1)).squeeze(-1)
     return objective(positive, scores, mask=free), penalty
@@ -126,7 +127,7 @@ def _all_scores(model: Recommender, batch: Batch) -> Fed:
 def _lists(problem: RecommendationProblem, model: Recommender, batch: Batch) -> tuple[Tensor, ...]:
     """A row for each user of the batch: all scores, what is taken (1) or not (0), the penalty."""
     users = torch.unique(batch.users)
-    read, taken = model.read(users), problem.known.dense(users).float()
+    read, taken = model.read(users), problem.known_to(batch).dense(users).float()
     penalty = model.user_penalty(read) + taken @ model.item_penalty()
     return model.catalogue(read), taken, penalty
 

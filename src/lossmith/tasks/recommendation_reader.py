@@ -17,6 +17,7 @@ from lossmith.data.interactions import InteractionData, make_interactions, uniqu
 from lossmith.data.labelled import scored_file
 from lossmith.data.side_features import SideFeatures
 from lossmith.data.unlabelled import read_ids
+from lossmith.tasks.place import ask
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.recommendation import RecommendationProblem, build_factorization
 from lossmith.tasks.recommender import Recommender
@@ -126,7 +127,7 @@ class RecommendationReader(Reader):
 
     @torch.no_grad()
     def _best(self, model: Recommender, users: Tensor, names: list[str], top: int) -> list[Record]:
-        scores = model.all_scores(users)
+        scores = ask(model, model.all_scores, users)
         for pairs in self.data.parts.values():
             for row, user in enumerate(users.tolist()):
                 first, last = np.searchsorted(pairs.users, [user, user + 1])

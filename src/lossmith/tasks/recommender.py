@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lossmith.tasks.place import place_of
 from lossmith.tasks.task import Share
 
 PAIRS_AT_ONCE = 1 << 18  # of users and items that a model of one's own scores
@@ -101,11 +102,11 @@ class _NoVectors(Recommender):
 
     def user_penalty(self, read: Tensor) -> Tensor:
         """Nothing."""
-        return torch.zeros(len(read))
+        return torch.zeros(len(read), device=read.device)
 
     def item_penalty(self, items: Tensor | None = None) -> Tensor:
         """Nothing."""
-        return torch.zeros(self.items if items is None else items.shape)
+        return torch.zeros(self.items if items is None else items.shape, device=place_of(self))
 
 
 class PairScores(_NoVectors):
@@ -129,7 +130,7 @@ class PairScores(_NoVectors):
     def catalogue(self, read: Tensor) -> Tensor:
         """Every item with every user, block by block."""
         users, place = torch.unique(read, return_inverse=True)  # a batch has some of them again
-        every = torch.arange(self.items).expand(len(users), self.items)
+        every = torch.arange(self.items, device=users.device).expand(len(users), self.items)
         return self.score(users, every)[0][place]
 
     def scorer(self, read: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

@@ -42,7 +42,7 @@ def _views(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
 def _labelled(model: TwoTowers, batch: Batch, objective: Objective) -> Tensor:
     """A query and its document have a label of their own."""
     vectors = torch.cat([model.queries(batch.queries), model.documents(batch.positives)])
-    labels = torch.arange(len(batch.queries)).repeat(2)
+    labels = torch.arange(len(vectors) // 2, device=vectors.device).repeat(2)
     mask = batch.first_of_each(batch.known).repeat(2)
     value: Tensor = objective(vectors, labels, mask=mask)
     return value

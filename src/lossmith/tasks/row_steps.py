@@ -46,7 +46,7 @@ class RowSteps:
                     [change.gradient for change in some],
                     [change.squares for change in some],
                     [change.state["step"] for change in some],
-                    fused=True,
+                    fused=some[0].table.device.type == "cpu",  # the one that has it
                     **knobs,
                 )
             for change in some:

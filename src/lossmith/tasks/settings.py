@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,23 @@ class ModelSetting(Setting):
         return super().read(name, value)
 
 
+@dataclass(frozen=True)
+class DeviceSetting(Setting):
+    """The setting that names the device; "auto" becomes what is there when it is read."""
+
+    def read(self, name: str, value: Any) -> Any:
+        """A name; whether the device is there is seen where it is used."""
+        if value == "auto":
+            from lossmith.tasks.place import present
+
+            return present()[-1].partition(":")[0]
+        if value is not None and not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(value)):
+            raise ValueError(
+                f"{name}={value!r} is no device; expected cpu, cuda, cuda:N, mps or auto."
+            )
+        return value
+
+
 _ANSWERS = {
     **dict.fromkeys(("yes", "true", "1", "on"), True),
     **dict.fromkeys(("no", "false", "0", "off"), False),
@@ -108,6 +126,7 @@ COMMON: Mapping[str, Setting] = {
     "metrics": Setting(str, "", "metrics to report, comma-separated; empty: the task's own"),
     "inputs": Setting(str, "", "what a loss of your own is called with; empty: the task's usual"),
     "threads": Setting(int, 1, "threads of each training", low=1),
+    "device": DeviceSetting(str, "cpu", "where the model computes: cpu, cuda, cuda:N, mps or auto"),
 }
 
 

@@ -19,6 +19,7 @@ from lossmith.core.spec import Inputs, Spec, Tune, objectives, parse
 from lossmith.modules import from_text
 from lossmith.tasks.hf import parameter_groups
 from lossmith.tasks.own_loss import own_objective
+from lossmith.tasks.place import CPU, find, moved, random_state, set_random_state
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.settings import Setting, resolve
 
@@ -306,18 +307,22 @@ class GradientLearner(Learner):
     ) -> None:
         torch.manual_seed(seed)
         self.problem, self.settings, self.seed = problem, settings, seed
-        self.model: nn.Module = problem.model(settings)
+        self.device = find(settings["device"])
+        self.model: nn.Module = problem.model(settings).to(self.device)
         self.called = self.model  # what the costs are computed with: the model, or its shards
         self.before_step: Callable[[], None] = lambda: None
         self.objective, self.feed = task.objective(loss, settings)
+        self.objective.to(self.device)
         optimizer = OPTIMIZERS[settings["optimizer"]]
+        # Of Adagrad the processor alone has a fused form.
+        fusing = ("cpu",) if settings["optimizer"] == "adagrad" else ("cpu", "cuda")
         groups = parameter_groups(self.model, settings)
         groups[0]["params"] += self.objective.parameters()
         self.optimizer = optimizer(
             groups,
             lr=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
-            fused=True,
+            fused=self.device.type in fusing or None,
         )
         self.done = 0  # whole epochs
         self.costs: list[Tensor] = []  # of the steps of the epoch that has begun
@@ -343,7 +348,7 @@ class GradientLearner(Learner):
             if self.generator is not None and self.drawn is not None:
                 self.generator.set_state(self.drawn)
             self.drawn = None
-            self.costs.append(step(batch))
+            self.costs.append(step(moved(batch, self.device)))
             if after_step is not None:
                 after_step(float(self.costs[-1]))
         mean = float(torch.stack(self.costs).mean())
@@ -370,19 +375,22 @@ class GradientLearner(Learner):
     def state(self) -> dict[str, Any]:
         """Where training stands, between two steps or two epochs, as tensors and plain values."""
         drawing = self.generator is not None and bool(self.costs)
-        return {
+        state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epochs": self.done,
             "costs": torch.stack(self.costs) if self.costs else torch.empty(0),
             "random": torch.get_rng_state(),
+            "random there": random_state(self.device),
             "drawn": self.generator.get_state() if drawing and self.generator else self.drawn,
         }
+        return moved(state, CPU)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from there: what follows is what would have followed."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.done, self.costs = state["epochs"], list(state["costs"])
+        self.done, self.costs = state["epochs"], list(moved(state["costs"], self.device))
         self.drawn = state["drawn"]
         torch.set_rng_state(state["random"])
+        set_random_state(self.device, state["random there"])

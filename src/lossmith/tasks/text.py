@@ -16,6 +16,7 @@ from lossmith.data.text import TextData, read_text, split_text
 from lossmith.tasks.encoder import encode, train_tokenizer
 from lossmith.tasks.hf import HF_SETTINGS, hf_model, hf_tokens, is_hf
 from lossmith.tasks.own_model import Call, called, own_model
+from lossmith.tasks.place import ask
 from lossmith.tasks.settings import Setting
 from lossmith.tasks.task import Description, describe_split
 from lossmith.tasks.text_encoder import PretrainedTextEncoder, TextEncoder
@@ -260,4 +261,4 @@ def shuffled_batches(rows: int, size: int, seed: int, epoch: int) -> Iterable[Te
 def predict(model: nn.Module, ids: Tensor, size: int = 512) -> Tensor:
     """The logits of every row, without dropout."""
     model.eval()
-    return torch.cat([model(part) for part in torch.split(ids, size)])
+    return torch.cat([ask(model, model, part) for part in torch.split(ids, size)])

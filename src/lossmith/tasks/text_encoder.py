@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lossmith.data.unlabelled import read_texts
 from lossmith.tasks.encoder import encode
 from lossmith.tasks.hf import PADDING, hf_tokens, hf_vocabulary
+from lossmith.tasks.place import ask
 from lossmith.tasks.reader import Question, Record, from_json, to_json
 
 TOKENIZER, ENCODER = "tokenizer.json", "encoder.json"
@@ -57,7 +58,7 @@ class TextEncoder:
         model.eval()
         for texts in read_texts(question.source, question.settings["text"] or None):
             with torch.no_grad():
-                yield model(self.encode(texts))
+                yield ask(model, model, self.encode(texts))
 
 
 @dataclass(frozen=True)

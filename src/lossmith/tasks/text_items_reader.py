@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lossmith.data.errors import DataError
 from lossmith.data.text_items import TextItemsData, TextItemsPart, read_text_items
 from lossmith.data.unlabelled import read_texts
+from lossmith.tasks.place import ask
 from lossmith.tasks.reader import Question, Reader, Record, from_json, to_json
 from lossmith.tasks.recommendation import RecommendationProblem
 from lossmith.tasks.recommendation_data import Texts
@@ -93,4 +94,6 @@ class TextItemsReader(Reader):
 
     @torch.no_grad()
     def _scores(self, model: TextItems | TextScores, texts: list[str]) -> Tensor:
-        return model.catalogue(model.read_texts(self.encoder.encode(texts)))
+        return ask(
+            model, lambda ids: model.catalogue(model.read_texts(ids)), self.encoder.encode(texts)
+        )

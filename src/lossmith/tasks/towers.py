@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lossmith.core.numerics import full_precision, unit_vectors
 from lossmith.tasks.hf import hf_vectors, is_hf
+from lossmith.tasks.place import CPU, moved, place_of
 from lossmith.tasks.task import Share
 from lossmith.tasks.text import build_text_model
 from lossmith.tasks.text_models import Bag
@@ -50,17 +51,19 @@ class TwoTowers(nn.Module):
 
     @torch.no_grad()
     def index(self, ids: Tensor) -> Tensor:
-        """The vectors of a whole corpus, block by block, without dropout."""
+        """The vectors of a whole corpus, block by block, without dropout, where the model is."""
         self.eval()
-        return torch.cat([self.documents(some) for some in torch.split(ids, TEXTS_AT_ONCE)])
+        device = place_of(self)
+        parts = (moved(some, device) for some in torch.split(ids, TEXTS_AT_ONCE))
+        return torch.cat([self.documents(some) for some in parts])
 
     @torch.no_grad()
     def scores(self, ids: Tensor, index: Tensor) -> Tensor:
         """The cosines ``[N, documents]`` of queries in token ids with an index."""
         self.eval()
-        vectors = self.queries(ids)
+        vectors = self.queries(moved(ids, index.device))
         with full_precision(vectors):
-            return vectors @ index.T
+            return moved(vectors @ index.T, CPU)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import signal
 import threading
 import time
@@ -17,9 +18,11 @@ import torch
 from lossmith.data.errors import DataError
 from lossmith.training.distributed import Processes
 from lossmith.training.files import write_whole
+from lossmith.training.launch import launched
 from lossmith.training.run import Training
 
 VERSION = 1
+ONE = 1.0  # seconds within which two signals to a launched process are one
 
 
 def save(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
@@ -51,7 +54,8 @@ class Keeper:
     """Writes a checkpoint every so many seconds of training, and when it is asked to stop.
 
     :meth:`step` is called between two steps, where the state is whole. The first Ctrl-C or
-    SIGTERM asks for a stop at the next of these; the second stops at once.
+    SIGTERM asks for a stop at the next of these; the second stops at once. Whoever ends all
+    processes of a job tells those of a launch directly, and so does their launcher: that is one.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Keeper:
         self.every, self.last = every, time.monotonic()
         self.processes = processes or Processes()
         self.asked = False
+        self.since = -math.inf  # when it was
 
     def step(self) -> None:
         """Write if it is time; raise KeyboardInterrupt if a stop was asked for."""
@@ -94,9 +99,10 @@ class Keeper:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if self.asked and not (launched() and now - self.since < ONE):
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self.since = True, now
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -23,7 +23,7 @@ import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmith.training.job import RequestError
+from lossmith.training.launch import NEEDS
 
 if TYPE_CHECKING:
     from lossmith.tasks.task import GradientLearner, Problem
@@ -39,7 +40,7 @@ T = TypeVar("T")
 
 
 class Processes:
-    """Those that train together; this one alone, unless a launcher such as torchrun says more."""
+    """Those that train together; this one alone, unless a launcher says more."""
 
     rank, size = 0, 1
 
@@ -61,16 +62,13 @@ class Processes:
 
 
 class Launched(Processes):
-    """The processes of ``torchrun``, on processors."""
+    """The processes of ``--processes`` or ``torchrun``, on processors."""
 
     def __init__(self) -> None:
         try:
             from accelerate import Accelerator
         except ModuleNotFoundError:
-            raise RequestError(
-                "a training in several processes needs accelerate. Try "
-                'pip install "lossmith[distributed]".'
-            ) from None
+            raise RequestError(NEEDS) from None
         self.accelerator = Accelerator(cpu=True)
         atexit.register(_leave)
         self.rank = int(self.accelerator.process_index)
@@ -78,7 +76,8 @@ class Launched(Processes):
 
     def any(self, flag: bool) -> bool:
         """Whether one of them says so."""
-        return bool(self.accelerator.reduce(torch.tensor(float(flag)), "sum") > 0)
+        with _talk():
+            return bool(self.accelerator.reduce(torch.tensor(float(flag)), "sum") > 0)
 
     def agreed(self, work: Callable[[], T]) -> T:
         """What the work makes, once all have done it; a mistake in one of them is raised in all."""
@@ -90,7 +89,9 @@ class Launched(Processes):
             made = work()
         except ValueError as error:
             mistake = error
-        for first in gather_object([mistake]):
+        with _talk():
+            mistakes = gather_object([mistake])
+        for first in mistakes:
             if first is not None:
                 raise first
         return cast(T, made)
@@ -110,10 +111,27 @@ class Launched(Processes):
 
     def _sum_gradients(self, model: nn.Module) -> None:
         gradients = [one.grad for one in model.parameters() if one.grad is not None]
-        whole = self.accelerator.reduce(torch.cat([one.flatten() for one in gradients]), "sum")
+        flat = torch.cat([one.flatten() for one in gradients])
+        with _talk():
+            whole = self.accelerator.reduce(flat, "sum")
         parts = torch.split(whole, [one.numel() for one in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+
+
+class PartedError(RuntimeError):
+    """The processes cannot go on together; the cause is what their talk raised."""
+
+
+@contextlib.contextmanager
+def _talk() -> Iterator[None]:
+    """Tell what is raised by the talk between the processes from what is raised by a loss."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PartedError(
+            "another of its processes has ended, or cannot be reached any more."
+        ) from error
 
 
 def _leave() -> None:
@@ -124,9 +142,10 @@ def _leave() -> None:
         torch.distributed.destroy_process_group()
 
 
-def end(code: int) -> NoReturn:
+def end(code: int, *, together: bool = True) -> NoReturn:
     """End this process, one of several: the threads of their talk do not always survive an exit."""
-    _leave()
+    if together:
+        _leave()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -189,7 +208,9 @@ class _Gather(torch.autograd.Function):
         ctx.first, ctx.rows = sum(sizes[: processes.rank]), len(own)
         padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[: len(own)] = own
-        blocks = processes.accelerator.gather(padded.contiguous()).split(max(sizes))
+        with _talk():
+            every = processes.accelerator.gather(padded.contiguous())
+        blocks = every.split(max(sizes))
         return torch.cat([block[:n] for block, n in zip(blocks, sizes, strict=True)])
 
     @staticmethod

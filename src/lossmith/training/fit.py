@@ -12,6 +12,7 @@ from typing import Any
 from lossmith.core.call import format_call, parse_call
 from lossmith.core.own import digest_of, is_own, own_text, own_texts
 from lossmith.data.errors import DataError
+from lossmith.tasks.place import find
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
 from lossmith.tasks.trial import try_model
@@ -54,6 +55,7 @@ def settle(family: str, data: str, loss: str, *, seed: int, settings: Mapping[st
         text = own_text(loss) if is_own(loss) else format_call(*parse_call(loss))
         resolved = task.resolve(settings)
         task.check(text, resolved)
+        find(resolved["device"])
     except ValueError as error:
         raise RequestError(str(error)) from error
     if task.is_peer(text):
@@ -88,6 +90,11 @@ def fit(
     except OSError as error:
         raise RequestError(f"{folder} cannot be used as the model folder: {error}.") from error
     processes = join()
+    if processes.size > 1 and job.settings["device"] != "cpu":
+        raise RequestError(
+            f"device={job.settings['device']}: several processes train on processors. Leave "
+            "--device out, or train in one process."
+        )
     how = _How(folder, processes, checkpoint_every, report, began, after_step)
     with contextlib.ExitStack() as held:
 
@@ -212,7 +219,8 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     fingerprint = {"data fingerprint": config.get("data_fingerprint")}
     versions = {f"version of {k}": v for k, v in config["versions"].items() if k != "python"}
     code = {f"code of {text}": digest for text, digest in config.get("code", {}).items()}
-    return {**named, **config["settings"], **code, **versions, **fingerprint}
+    # On another device sums are rounded otherwise. Folders older than the setting are of this one.
+    return {**named, "device": "cpu", **config["settings"], **code, **versions, **fingerprint}
 
 
 def _check_claim(folder: Path, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:

@@ -22,11 +22,14 @@ from lossmith.core.load import LoadError
 from lossmith.core.own import digest_of, where
 from lossmith.core.spec import Inputs
 from lossmith.data.errors import DataError
+from lossmith.tasks.place import CPU, find, moved
 from lossmith.tasks.reader import Reader
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.seen import digests
+from lossmith.tasks.settings import COMMON
 from lossmith.tasks.task import Problem, Task
 from lossmith.training.files import write_whole
+from lossmith.training.job import RequestError
 
 SCHEMA = 1
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
@@ -102,7 +105,8 @@ def write_model(
     card: str,
 ) -> None:
     """Write everything, the configuration last."""
-    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    state = moved(model.state_dict(), CPU)
+    weights = {name: value.detach().contiguous() for name, value in state.items()}
     files = {
         **problem.reader().files(),
         WEIGHTS: safetensors.torch.save(weights, {"format": "pt"}),
@@ -117,8 +121,15 @@ def write_model(
     write_config(folder, {**config, "files": hashes})
 
 
-def load_model(folder: str | Path) -> Kept:
-    """The model of a folder; one that is damaged, unfinished or foreign raises a DataError."""
+def load_model(folder: str | Path, device: str = "cpu") -> Kept:
+    """The model of a folder, on whichever device; where it was trained does not matter.
+
+    One that is damaged, unfinished or foreign raises a DataError.
+    """
+    try:
+        place = find(COMMON["device"].read("device", device))
+    except ValueError as error:
+        raise RequestError(str(error)) from None
     folder = Path(folder)
     config = read_config(folder) if folder.is_dir() else None
     if config is None:
@@ -156,7 +167,7 @@ def load_model(folder: str | Path) -> Kept:
             expected=f"what lossmith {config['versions']['lossmith']} wrote",
             fix="Take it from a copy, or train again with --fresh.",
         ) from None
-    model.eval()
+    model.to(place).eval()
     metrics = json.loads(files[METRICS])
     seen = safetensors.torch.load(files[SEEN]) if SEEN in files else {}
     return Kept(folder, config, metrics, task, settings, reader, model, seen)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lossmith.core.memory import forget_peak_memory, peak_memory_mb
 from lossmith.core.metric import Metric
+from lossmith.tasks.place import CPU, moved
 from lossmith.tasks.registry import load_task
 from lossmith.tasks.task import GradientLearner
 from lossmith.training.job import Epoch, Job, Outcome
@@ -79,7 +80,7 @@ class Training:
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "seconds": self.seconds + seconds,
             "pass_seconds": self.pass_seconds + seconds,
-            "best": self.best,
+            "best": None if self.best is None else moved(self.best, CPU),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
