@@ -8,7 +8,7 @@ import torch
 
 from lossmith.core.spec import parse
 from lossmith.data.side_features import SideFeatures
-from lossmith.tasks import recommendation
+from lossmith.tasks import warp_steps
 from lossmith.tasks.factorization import Factorization, FeatureFactorization, FeatureTable
 from lossmith.tasks.recommendation_data import load
 from lossmith.tasks.registry import load_task
@@ -93,7 +93,7 @@ def test_warp_with_features_takes_the_general_way(monkeypatch):
     def refuse(*args, **given):
         raise AssertionError("the fused form knows rows of tables alone")
 
-    monkeypatch.setattr(recommendation, "factor_warp", refuse)
+    monkeypatch.setattr(warp_steps, "factor_warp", refuse)
     given = tiny.settings("recommendation")
     learner = GradientLearner(TASK, problem(), "warp", given, seed=0)
     assert learner.epoch() > 0
