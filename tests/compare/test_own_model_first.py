@@ -87,7 +87,9 @@ def test_a_model_that_fits_leaves_the_random_state_and_what_a_loss_raises_to_the
     mine, tmp_path
 ):
     (tmp_path / "data").mkdir()
-    (tmp_path / "raising.py").write_text("def raising(positive, negative, mask):\n    return 1 / 0\n")
+    (tmp_path / "raising.py").write_text(
+        "def raising(positive, negative, mask):\n    return 1 / 0\n"
+    )
     family, data, _, settings = asked("users", f"{mine}:Pairs", tmp_path / "data")
     before = torch.get_rng_state()
     settled(family, data, ["bpr", f"{tmp_path / 'raising.py'}:raising"], settings=settings)
