@@ -19,8 +19,9 @@ from benchmarks.case import Case, Contender, Inputs, Size
 
 BLOCK_BYTES = 256 << 20
 LENGTH = 128  # positions of a sequence
-# So many cells of logits that several copies of them do not fit everywhere.
-ROOM = 300_000_000
+# So many cells of logits that a run of torch's own chunks, which read the head for each, takes half
+# a minute.
+PATIENCE = 300_000_000
 
 
 def head_inputs(size: Size) -> Inputs:
@@ -197,9 +198,9 @@ def one_read_one_write(x: Inputs) -> Tensor:
     return logits.sum() + torch.empty_like(logits).copy_(logits)[0, 0, 0]
 
 
-def holds_logits(size: Size) -> bool:
-    """Whether several copies of the logits fit into memory."""
-    return size["N"] * size["V"] <= ROOM
+def soon(size: Size) -> bool:
+    """Whether torch's own chunks are done in time."""
+    return size["N"] * size["V"] <= PATIENCE
 
 
 HEADS = ({"N": 4096, "d": 256, "V": 32_000}, {"N": 4096, "d": 256, "V": 128_000})
@@ -214,8 +215,8 @@ CASES = (
         contenders={
             "lossmith": Contender(trains(ours)),
             "lossmith, everything": Contender(trains(ours_with_everything)),
-            "torch, plain": Contender(trains(plain), fits=holds_logits),
-            "torch, linear_cross_entropy": Contender(trains(torch_linear()), fits=holds_logits),
+            "torch, plain": Contender(trains(plain)),
+            "torch, linear_cross_entropy": Contender(trains(torch_linear()), fits=soon),
             "torch, linear_cross_entropy(256)": Contender(
                 trains(torch_linear(batch_chunk_size=256))
             ),
@@ -237,7 +238,7 @@ CASES = (
         inputs=head_inputs,
         contenders={
             "lossmith": Contender(trains(our_statistics)),
-            "torch, plain": Contender(trains(plain_statistics), fits=holds_logits),
+            "torch, plain": Contender(trains(plain_statistics)),
         },
         sizes=HEADS,
         quick=SMALL_HEAD,
