@@ -120,7 +120,7 @@ CASES = (
         {
             "lossmith": Contender(_row_step(ours("batch_all_triplet", margin=0.05))),
             "pytorch-metric-learning": peer(
-                "pml", _metric_learning("TripletMarginLoss", margin=0.05), _row_step, most=4096
+                "pml", _metric_learning("TripletMarginLoss", margin=0.05), _row_step
             ),
             "sentence-transformers": peer(
                 "sentence-transformers",
