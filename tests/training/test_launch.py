@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from lossmith.training import launch as launching
 from lossmith.training.checkpoint import Keeper
 from lossmith.training.job import RequestError
 from lossmith.training.launch import LAUNCHER, PARTED, launch
+from lossmith.training.run import Training
 
 pytest.importorskip("accelerate")
 
@@ -188,7 +190,8 @@ def test_where_the_launcher_is_killed_they_stop(tmp_path):
 
 
 def test_two_signals_at_once_are_one_stop_of_a_launched_process(monkeypatch):
-    keeper = Keeper(Path("c.pt"), None, {}, every=1e9)  # type: ignore[arg-type]  # none is needed
+    nothing = cast(Training, None)  # is asked for nothing before a step
+    keeper = Keeper(Path("c.pt"), nothing, {}, every=1e9)
     monkeypatch.setenv(LAUNCHER, "1")
     keeper._ask(signal.SIGTERM, None)
     keeper._ask(signal.SIGTERM, None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -59,14 +59,20 @@ def place_of(model: object) -> torch.device:
 
 def moved(value: T, device: torch.device) -> T:
     """The same value with every tensor in it on the device: batches, states, whatever is nested."""
+    there: T = _moved(value, device)
+    return there
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """The same, where a type follows from the value alone."""
     if isinstance(value, Tensor):
-        return value.to(device)  # type: ignore[return-value]  # a tensor remains one
+        return value.to(device)
     if isinstance(value, Mapping):
-        return {key: moved(one, device) for key, one in value.items()}  # type: ignore[return-value]
+        return {key: _moved(one, device) for key, one in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(one.to(device) if isinstance(one, Tensor) else one for one in value))
     if isinstance(value, (list, tuple)):
-        return type(value)(moved(one, device) for one in value)
+        return type(value)(_moved(one, device) for one in value)
     if is_dataclass(value) and not isinstance(value, type):
         tensors = {
             one.name: getattr(value, one.name).to(device)

@@ -367,7 +367,8 @@ class GradientLearner(Learner):
         """Cost, gradient and step; the cost is returned."""
         cost = self.problem.cost(self.called, batch, self.objective, self.feed)
         self.optimizer.zero_grad(set_to_none=True)
-        cost.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        backward: Any = cost.backward  # torch leaves it untyped
+        backward()
         self.before_step()
         self.optimizer.step()
         return cost.detach()
